@@ -1,0 +1,128 @@
+"""Everything a run can be told, with the help that a person reads."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from worldmodel.spaces import Observation
+from worldmodel.fitting import FitConfig
+from worldmodel.latent.config import LatentConfig
+
+
+@dataclass(frozen=True)
+class GameSettings:
+    """The real game."""
+
+    id: str = "CartPole-v1"
+    """the Gymnasium id: `CartPole-v1`, `ALE/Pong-v5`, or `my_module:MyGame-v0`"""
+    max_steps: int | None = None
+    """end a game (truncated) after this many steps; None: the game's own limit"""
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Gathering real play."""
+
+    collectors: int = 1
+    """collector actors"""
+    envs: int = 8
+    """games that one collector plays at a time"""
+    first_steps: int = 4000
+    """real steps in the first round, all collectors together"""
+    steps: int = 2000
+    """real steps in each later round"""
+    random: float = 0.25
+    """share of random play in later rounds; the first round is random and expert play alone"""
+    expert: float = 0.0
+    """share of expert play, in every round"""
+    expert_policy: Path | None = None
+    """folder that `experiments/expert.py` wrote; needed if the expert's share is not 0"""
+    capacity: int = 200_000
+    """real steps that the buffer keeps; the oldest chunks go first"""
+
+
+@dataclass(frozen=True)
+class ImagineSettings:
+    """Training the agent in the dream: RLlib's PPO."""
+
+    dream: Literal["model", "real", "shuffled"] = "model"
+    """model: the world model; real: the real game in its place (the ceiling); shuffled: its actions permuted (the floor)"""
+    observation: Observation = "latents"
+    """what the agent sees: decoded frames, or the encoder's latents"""
+    stack: int = 4
+    """newest observations that the agent sees at once"""
+    dreams: int = 64
+    """dreams at a time"""
+    horizon: int = 48
+    """steps after which a dream is truncated"""
+    steps: int = 65_536
+    """imagined steps a round"""
+    rollout: int = 16
+    """steps between updates, of every dream"""
+    minibatch: int = 256
+    """samples a minibatch"""
+    epochs: int = 4
+    """passes over a rollout"""
+    learning_rate: float = 5e-4
+    """Adam"""
+    gamma: float = 0.99
+    """discount"""
+    gae_lambda: float = 0.95
+    """generalised advantage estimation (Schulman et al., 2016)"""
+    clip: float = 0.2
+    """PPO's clip"""
+    entropy: float = 0.01
+    """entropy bonus"""
+    value_coeff: float = 0.5
+    """weight of the value loss"""
+    max_grad_norm: float = 0.5
+    """gradients are clipped to this norm"""
+    reward_scale: float = 0.1
+    """the agent is paid the game's reward times this"""
+    doubt_limit: float | None = None
+    """truncate a dream whose doubt exceeds this; None: never"""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Judging the agent in the real game."""
+
+    episodes: int = 30
+    """real games, played to their end"""
+    greedy: bool = True
+    """play the likeliest action, not a sampled one"""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where it runs."""
+
+    address: str | None = None
+    """join the Ray cluster at this address; None: start one on this machine"""
+    num_cpus: int | None = None
+    """logical CPUs of the cluster started here; None: as many as the machine has"""
+    threads: int | None = None
+    """torch threads for fitting and imagination; None: one a CPU core"""
+    object_store_mb: int = 300
+    """memory for Ray's object store, MB, of the cluster started here"""
+    learner_gpus: float | None = None
+    """GPUs for the world model's learner; None: half of one if the cluster has any"""
+    agent_gpus: float | None = None
+    """GPUs for the agent and its dream; None: half of one if the cluster has any"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Dyna: collect, fit, imagine, judge, and round again."""
+
+    seed: int = 0
+    """seeds every random choice"""
+    rounds: int = 3
+    """rounds of collect, fit, imagine and evaluate"""
+    game: GameSettings = field(default_factory=GameSettings)
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    model: LatentConfig = field(default_factory=LatentConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    imagine: ImagineSettings = field(default_factory=ImagineSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)

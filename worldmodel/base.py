@@ -1,0 +1,115 @@
+"""The contract every family of world models keeps."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.data.segment import Segment
+from worldmodel.spaces import ActionSpec, Observation
+
+
+@dataclass(frozen=True)
+class Dream:
+    """The state of a batch of imagined games: batch-first tensors and nothing else.
+
+    Subclasses add the tensors their family needs. Whatever a dream remembers is in here, so that a finished dream is
+    replaced by index, on the device, without a Python loop.
+    """
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        """The dreams at `index`: a slice, or int64 (n,)."""
+        return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def where(self, finished: Tensor, fresh: Self) -> Self:
+        """These dreams, with those that are `finished` (bool, (batch,)) replaced by the `fresh` ones beside them."""
+        return replace(self, **{f.name: _choose(finished, getattr(fresh, f.name), getattr(self, f.name))
+                                for f in fields(self)})  # fmt: skip
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same dreams on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(condition.view(-1, *[1] * (no.ndim - 1)), yes, no)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one imagined step brings besides the picture.
+
+    Attributes:
+        rewards: float32, (batch,).
+        terminated: bool, (batch,), sampled from the predicted probability.
+        doubt: float32, (batch,), how far the model's members disagree; 0 where they are one.
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+    doubt: Tensor
+
+
+class WorldModel(nn.Module, ABC):
+    """A learned game.
+
+    Same seed, same number of dreams, same device: same dream, given the same `generator`.
+    Nothing is decoded until somebody looks: `step` moves the dream on, `observe` shows it.
+
+    Attributes:
+        action_spec: The game's actions.
+        frame_shape: (height, width, 3) of a frame.
+        context: How many frames the model is shown.
+    """
+
+    action_spec: ActionSpec
+    frame_shape: tuple[int, int, int]
+    context: int
+
+    @abstractmethod
+    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Dream:
+        """Dreams that go on from real play.
+
+        Args:
+            frames: uint8, (batch, context, height, width, 3), newest last.
+            actions: int64, (batch, context - 1): `actions[:, i]` led from `frames[:, i]` to `frames[:, i + 1]`.
+            mask: bool, (batch, context): False where a frame only pads the start of a game.
+        """
+
+    @abstractmethod
+    def step(self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None) -> tuple[Dream, Step]:
+        """The dreams after `actions` (int64, (batch,)), and what came of them; one batched forward."""
+
+    @abstractmethod
+    def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
+        """The newest picture of each dream.
+
+        Returns:
+            For "frames", uint8, (batch, height, width, 3); for "latents", float32, (batch, h, w, channels).
+        """
+
+    @abstractmethod
+    def encode(self, frames: Tensor) -> Tensor:
+        """Real frames (uint8, (batch, height, width, 3)) as the "latents" observation, float32 (batch, h, w, c)."""
+
+    @abstractmethod
+    def observation_shape(self, observation: Observation = "frames") -> tuple[int, int, int]:
+        """The shape of one unstacked observation, channels last."""
+
+    @abstractmethod
+    def encoder_hash(self) -> str:
+        """Names the encoder; a policy on latents keeps it and refuses any other."""
+
+    @abstractmethod
+    def losses(self, segment: Segment) -> dict[str, Tensor]:
+        """Scalars to add up and descend, by name. Padding counts in none of them."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the whole model to `folder`: safetensors and JSON."""

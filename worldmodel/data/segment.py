@@ -1,0 +1,57 @@
+"""Windows of play, as a world model reads them."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A batch of windows, each inside one game.
+
+    The project's one convention for time: `actions[t]` is chosen on seeing `frames[t]`; it leads to
+    `frames[t + 1]`, `rewards[t]`, `terminated[t]` and `truncated[t]`.
+
+    A window has `context + horizon` frames: the first `context` are what the model is shown, the rest are what it has
+    to predict, so the first prediction is `frames[:, context]`, caused by `actions[:, context - 1]`. Where a game
+    begins or ends inside the window the nearest frame is repeated, the mask is False, and nothing there counts.
+
+    Attributes:
+        frames: uint8, (batch, context + horizon, height, width, 3).
+        actions: int64, (batch, context + horizon - 1).
+        rewards: float32, (batch, context + horizon - 1), the game's own.
+        terminated: bool, (batch, context + horizon - 1).
+        truncated: bool, (batch, context + horizon - 1).
+        mask: bool, (batch, context + horizon): which frames were really seen.
+        context: How many frames are shown.
+        latents: float, (batch, context + horizon, channels, h, w): the frames as cached by an encoder, or None.
+    """
+
+    frames: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    mask: Tensor
+    context: int
+    latents: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        batch, length = self.mask.shape
+        for name in ("actions", "rewards", "terminated", "truncated"):
+            if getattr(self, name).shape != (batch, length - 1):
+                raise ValueError(f"{name} must be {(batch, length - 1)}, not {tuple(getattr(self, name).shape)}")
+        if not 0 < self.context < length:
+            raise ValueError(f"a window of {length} frames cannot have a context of {self.context}")
+
+    @property
+    def horizon(self) -> int:
+        """How many frames are to be predicted."""
+        return self.mask.shape[1] - self.context
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same windows on another device."""
+        moved = {f.name: value.to(device) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
