@@ -1,0 +1,1 @@
+"""What a person types: thin scripts that parse, call and print."""

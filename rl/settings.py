@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from worldmodel.spaces import Observation
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
+from worldmodel.spaces import Observation
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ImagineSettings:
     """Training the agent in the dream: RLlib's PPO."""
 
     dream: Literal["model", "real", "shuffled"] = "model"
-    """model: the world model; real: the real game in its place (the ceiling); shuffled: its actions permuted (the floor)"""
+    """model: the world model; real: the real game instead (the ceiling); shuffled: actions permuted (the floor)"""
     observation: Observation = "latents"
     """what the agent sees: decoded frames, or the encoder's latents"""
     stack: int = 4

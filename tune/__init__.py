@@ -1,0 +1,1 @@
+"""Sweeps over Dyna on Ray Tune."""

@@ -99,6 +99,10 @@ class WorldModel(nn.Module, ABC):
         """Real frames (uint8, (batch, height, width, 3)) as the "latents" observation, float32 (batch, h, w, c)."""
 
     @abstractmethod
+    def reconstruct(self, frames: Tensor) -> Tensor:
+        """What the model can show of real frames (uint8, (batch, height, width, 3)): the ceiling of its pictures."""
+
+    @abstractmethod
     def observation_shape(self, observation: Observation = "frames") -> tuple[int, int, int]:
         """The shape of one unstacked observation, channels last."""
 

@@ -1,0 +1,1 @@
+"""The `latent` family: diffusion of the next latent."""

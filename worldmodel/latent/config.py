@@ -1,15 +1,17 @@
 """What defines the `latent` family: its networks and its sampler."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from worldmodel.head_config import HeadConfig
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """The picture's compression."""
 
-    channels: tuple[int, ...] = (32, 64, 64, 64)
-    """width at each resolution; every one after the first halves it (64x64 frames become 8x8 latents)"""
+    channels: tuple[int, ...] = (32, 32, 32, 32)
+    """width at each resolution, all the same; every one after the first halves it (64x64 frames become 8x8 latents)"""
     latent_channels: int = 8
     """channels of a latent"""
 
@@ -18,7 +20,7 @@ class AutoencoderConfig:
 class DenoiserConfig:
     """The U-Net that dreams the next latent."""
 
-    channels: tuple[int, ...] = (64, 128)
+    channels: tuple[int, ...] = (48, 96)
     """width at each resolution"""
     layers: int = 1
     """residual blocks at each resolution"""
@@ -51,18 +53,6 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True)
-class HeadConfig:
-    """The reward and termination head."""
-
-    rewards: Literal["sign", "symlog"] = "sign"
-    """sign: three classes, sampled; symlog: two-hot bins, expected (Hafner et al., 2023)"""
-    members: int = 3
-    """networks in the ensemble whose disagreement is the doubt"""
-    hidden: int = 128
-    """width of a member"""
-
-
-@dataclass(frozen=True)
 class LatentConfig:
     """The `latent` family: autoencoder, diffusion U-Net with a LoRA adapter, reward and termination head."""
 
@@ -70,7 +60,11 @@ class LatentConfig:
     """height and width of a frame, pixels"""
     context: int = 4
     """frames that the model is shown"""
-    max_context_noise: float = 0.7
+    residual: bool = True
+    """predict the change from the newest latent; False for a base that predicts whole pictures"""
+    shift: float = 0.5
+    """share of the windows that are shifted by whole latent cells in training, so that motion is learned everywhere"""
+    max_context_noise: float = 0.1
     """strongest noise added to the context in training, in standard deviations of a latent"""
     context_noise: float = 0.0
     """noise added to the context when dreaming"""
@@ -80,4 +74,4 @@ class LatentConfig:
     denoiser: DenoiserConfig = DenoiserConfig()
     adapter: AdapterConfig = AdapterConfig()
     sampler: SamplerConfig = SamplerConfig()
-    head: HeadConfig = HeadConfig()
+    head: HeadConfig = field(default_factory=HeadConfig)

@@ -1,0 +1,63 @@
+"""From a Gymnasium id to a game."""
+
+from difflib import get_close_matches
+from importlib import import_module
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from envs.game import Game
+from worldmodel.errors import UserError
+
+_ATARI = "ale_py.vector_env:AtariVectorEnv"
+
+
+def open_game(env_id: str, *, frame_size: int, max_steps: int | None = None, sticky: float = 0.0) -> Game:
+    """The game that `env_id` names; see `envs.make_real` for the arguments.
+
+    Raises:
+        UserError: If there is no such game, or it has other than Discrete actions, can't render, or lacks a package.
+    """
+    spec = find_spec(env_id)
+    if spec.vector_entry_point == _ATARI:
+        from envs.atari import AtariGame
+
+        return AtariGame(spec.kwargs["game"], frame_size, max_steps, sticky)
+    from envs.rendered import RenderedGame
+
+    return RenderedGame(spec.id, frame_size, max_steps)
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """What Gymnasium knows about `env_id`, after importing the module in `module:Id`."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        _import(module, env_id)
+    elif name not in gym.registry:
+        _register_atari()
+    try:
+        return gym.spec(name)
+    except gym.error.Error as error:
+        raise UserError(f"there is no game {env_id!r}{_advice(name)}.") from error
+
+
+def _import(module: str, env_id: str) -> None:
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{env_id!r} needs the module {error.name!r}: install it, or mend the id.") from error
+
+
+def _register_atari() -> None:
+    import ale_py
+
+    gym.register_envs(ale_py)
+
+
+def _advice(name: str) -> str:
+    """The nearest id, by what follows a namespace if the namespace is missing."""
+    names = {known.rpartition("/")[2]: known for known in gym.registry} | {known: known for known in gym.registry}
+    nearest = get_close_matches(name, names, n=1)
+    return (
+        f": did you mean {names[nearest[0]]!r}" if nearest else ": `gymnasium.pprint_registry()` lists those there are"
+    )

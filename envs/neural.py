@@ -1,0 +1,43 @@
+"""One dream: the learned game as a plain Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.models import ModelSource
+from envs.neural_vector import NeuralVectorEnv
+
+_METADATA = {"render_modes": ["rgb_array"], "render_fps": 15}
+
+
+class NeuralEnv(gym.Env[NDArray[Any], np.int64]):
+    """`NeuralVectorEnv` with a single dream; takes the same arguments, but for `num_envs`."""
+
+    metadata: dict[str, Any] = _METADATA
+
+    def __init__(self, world_model: ModelSource, *, render_mode: str | None = None, **settings: Any) -> None:
+        """Make ready to dream."""
+        self.render_mode = render_mode
+        self._dreams = NeuralVectorEnv(world_model, num_envs=1, render_mode=render_mode, **settings)
+        self.action_space = self._dreams.single_action_space
+        self.observation_space = self._dreams.single_observation_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Begin a dream; `options` as in `NeuralVectorEnv.reset`."""
+        super().reset(seed=seed)
+        observations, _ = self._dreams.reset(seed=seed, options=options)
+        return observations[0], {}
+
+    def step(self, action: np.int64 | int) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """Dream on."""
+        observations, rewards, terminated, truncated, _ = self._dreams.step(np.array([action], np.int64))
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """The newest frame, uint8, (height, width, 3)."""
+        frames = self._dreams.render()
+        return None if frames is None else frames[0]

@@ -1,0 +1,179 @@
+"""Many dreams at a time: the learned game as a Gymnasium vector environment."""
+
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.encoded import stacked_space
+from envs.models import ModelSource, WeightSource, open_model, renew_model
+from envs.pool import StartPool, chosen_start, fill_pool
+from envs.stack import choose, stack_push
+from envs.tensors import StepTensors, TensorVectorEnv, as_array
+from worldmodel.base import Dream
+from worldmodel.data.starts import Starts, load_starts
+from worldmodel.errors import UserError
+from worldmodel.spaces import Observation
+
+STARTS_FILE = "starts.safetensors"
+"""Where, in a world model's folder, the starts are that make it playable by itself."""
+
+
+class NeuralVectorEnv(TensorVectorEnv):
+    """N dreams of one world model, a single forward pass a step.
+
+    `reset` and `step` speak NumPy; `reset_tensors` and `step_tensors` are the same on the device, without waiting
+    for it and without Python for each dream.
+    """
+
+    def __init__(
+        self,
+        world_model: ModelSource,
+        num_envs: int = 1,
+        *,
+        observation: Observation = "frames",
+        stack: int = 4,
+        horizon: int | None = 48,
+        starts: Starts | None = None,
+        doubt_limit: float | None = None,
+        shuffled: bool = False,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        """Make ready to dream.
+
+        Args:
+            world_model: The model, or the folder of one.
+            num_envs: Dreams at a time.
+            observation: "frames": uint8, (height, width, 3 * stack); "latents": float32, (h, w, channels * stack).
+            stack: Newest observations that are shown at once, newest last.
+            horizon: A dream is truncated after this many steps; None: never.
+            starts: The real contexts that dreams begin from; None: those in the model's folder, if it has any.
+            doubt_limit: A dream whose doubt exceeds this is truncated; None: never.
+            shuffled: Give each dream the action that was meant for another one: a game that can't be learned.
+            device: Where to dream.
+            seed: Seeds every random number until `reset` is given a seed.
+            render_mode: "rgb_array", or None.
+
+        Raises:
+            UserError: If the starts do not suit the model, or actions are to be shuffled among fewer than 2 dreams.
+        """
+        if shuffled and num_envs < 2:
+            raise UserError("actions are shuffled among dreams: ask for at least 2 of them.")
+        super().__init__(num_envs, horizon, device)
+        self.render_mode = render_mode
+        self.world_model = open_model(world_model, self.device)
+        self._observation, self._stack, self._shuffled = observation, stack, shuffled
+        self._doubt_limit = inf if doubt_limit is None else doubt_limit
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._set_spaces(self.world_model.action_spec.num_actions, self._space())
+        self._dreams: Dream | None = None
+        self._pool: StartPool | None = None
+        self._starts = _starts_beside(world_model) if starts is None else starts
+        self._fill()
+
+    def set_starts(self, starts: Starts) -> None:
+        """Begin dreams from other starts; those under way go on."""
+        self._starts = starts
+        self._fill()
+
+    def load_world_model(self, world_model: WeightSource) -> None:
+        """Dream in another model, of the same game and shape; dreams begin anew at the next reset.
+
+        Args:
+            world_model: A state dict for the model that is there, or another model, or the folder of one.
+        """
+        self.world_model = renew_model(self.world_model, world_model, self.device)
+        self._dreams = None
+        self._fill()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Begin every dream anew.
+
+        Args:
+            seed: Seeds every random number from here on.
+            options: `{"frames": ..., "actions": ...}` begins every dream at a start of one's choice: frames uint8,
+                (n, height, width, 3), at most the model's context; the n - 1 actions between them may be left out.
+        """
+        if not options or "frames" not in options:
+            return super().reset(seed=seed)
+        self._reseed(seed)
+        start = chosen_start(self.world_model, options["frames"], options.get("actions"))
+        pool = self._encoded(start)
+        self._pool = self._pool or pool
+        return as_array(self._begin(pool.draw(self.num_envs, self._generator))), {}
+
+    @torch.no_grad()
+    def reset_tensors(self, seed: int | None = None) -> Tensor:
+        """Begin every dream anew, from starts drawn from the pool; see `TensorVectorEnv`.
+
+        Raises:
+            UserError: If there is nothing to begin from.
+        """
+        self._reseed(seed)
+        if self._pool is None:
+            raise UserError("no dream can begin: give `starts`, or `reset(options={'frames': ...})`.")
+        return self._begin(self._pool.draw(self.num_envs, self._generator))
+
+    @torch.no_grad()
+    def step_tensors(self, actions: Tensor) -> StepTensors:
+        """Dream on; see `TensorVectorEnv`."""
+        if self._dreams is None or self._pool is None:
+            raise gym.error.ResetNeeded("call reset before step")
+        fresh = self._pool.draw(self.num_envs, self._generator)
+        dreams, step = self.world_model.step(self._dreams, self._acted(actions), self._generator)
+        begun = self.needs_reset
+        stacked = stack_push(self._stacked, self.world_model.observe(dreams, self._observation))
+        self._dreams = dreams.where(begun, fresh.dreams)
+        self._stacked = choose(begun, fresh.stacks, stacked)
+        rewards = torch.where(begun, 0.0, step.rewards)
+        return self._stacked, rewards, *self._finish(step.terminated, step.doubt > self._doubt_limit)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """The newest frame of each dream, uint8, (height, width, 3)."""
+        if self.render_mode is None:
+            return None
+        if self._dreams is None:
+            raise gym.error.ResetNeeded("call reset before render")
+        with torch.no_grad():
+            return tuple(as_array(self.world_model.observe(self._dreams, "frames")))
+
+    def _space(self) -> gym.spaces.Box:
+        dtype = np.uint8 if self._observation == "frames" else np.float32
+        return stacked_space(self.world_model.observation_shape(self._observation), dtype, self._stack)
+
+    def _reseed(self, seed: int | None) -> None:
+        if seed is not None:
+            self._generator.manual_seed(seed)
+
+    def _fill(self) -> None:
+        if self._starts is not None:
+            self._pool = self._encoded(self._starts)
+
+    def _encoded(self, starts: Starts) -> StartPool:
+        return fill_pool(self.world_model, starts, self._observation, self._stack, self.device)
+
+    def _begin(self, starts: StartPool) -> Tensor:
+        self._forget()
+        self._dreams, self._stacked = starts.dreams, starts.stacks
+        return self._stacked
+
+    def _acted(self, actions: Tensor) -> Tensor:
+        if not self._shuffled:
+            return actions
+        return actions[torch.randperm(self.num_envs, generator=self._generator, device=self.device)]
+
+
+def _starts_beside(world_model: ModelSource) -> Starts | None:
+    if not isinstance(world_model, str | Path):
+        return None
+    path = Path(world_model) / STARTS_FILE
+    return load_starts(path) if path.exists() else None

@@ -1,0 +1,137 @@
+"""Real games, as pixels, many at a time."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from envs.catalogue import open_game
+from envs.encoded import Batch, StackObservation
+from envs.game import NOTHING, Game, Outcome
+from worldmodel.spaces import ActionSpec
+
+_METADATA = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"], "render_fps": 15}
+
+
+def make_real(
+    env_id: str,
+    num_envs: int,
+    *,
+    frame_size: int = 64,
+    stack: int = 1,
+    max_steps: int | None = None,
+    sticky: float = 0.0,
+) -> VectorEnv:
+    """The real game, `num_envs` times in this process, as stacked pixels.
+
+    Observations are uint8, (num_envs, frame_size, frame_size, 3 * stack), newest last. The environment underneath
+    (`.unwrapped`) is a `RealVectorEnv`, which tells the seed of every game and the lives lost.
+
+    Args:
+        env_id: A Gymnasium id with Discrete actions that renders, or `module:Id` to import the module first.
+        num_envs: Games at a time.
+        frame_size: Height and width of a frame, pixels.
+        stack: Newest frames in an observation.
+        max_steps: Truncate a game after this many steps; None: the game's own limit.
+        sticky: Atari only: probability that the emulator repeats the last action (Machado et al., 2018).
+
+    Raises:
+        UserError: If there is no such game, or it has other than Discrete actions, can't render, or lacks a package.
+    """
+    games = [open_game(env_id, frame_size=frame_size, max_steps=max_steps, sticky=sticky) for _ in range(num_envs)]
+    env = RealVectorEnv(games, frame_size)
+    return env if stack == 1 else StackObservation(env, stack)
+
+
+def action_spec(env: VectorEnv) -> ActionSpec:
+    """The actions of an environment from `make_real`."""
+    games = cast(RealVectorEnv, env.unwrapped)
+    return ActionSpec(int(games.single_action_space.n), games.action_names)
+
+
+class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
+    """Real games side by side; a finished one begins anew in the step after (NEXT_STEP), with a seed of its own.
+
+    Attributes:
+        game_seeds: int64, (num_envs,): the seeds of the games under way; `reset(seed=[...])` with one, and the same
+            actions, play the same game again.
+        life_lost: bool, (num_envs,): whose newest step lost a life.
+        action_names: A word for each action, or none at all.
+    """
+
+    metadata: dict[str, Any] = _METADATA
+    single_action_space: gym.spaces.Discrete
+
+    def __init__(self, games: Sequence[Game], frame_size: int) -> None:
+        """Put `games`, all of one kind, side by side."""
+        self.num_envs = num_envs = len(games)
+        self.render_mode = "rgb_array"
+        self._games = games
+        self.action_names = games[0].action_names
+        self.single_action_space = gym.spaces.Discrete(games[0].num_actions)
+        self.single_observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.game_seeds = np.zeros(num_envs, np.int64)
+        self.life_lost = np.zeros(num_envs, np.bool_)
+        self._finished = np.zeros(num_envs, np.bool_)
+        self._seeds = np.random.default_rng()
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Begin new games.
+
+        Args:
+            seed: Seed of the first game (the others' follow on), or the seed of each, None for any; the seeds of later
+                games are drawn from it.
+            options: `{"reset_mask": bool (num_envs,)}` leaves the other games as they are.
+        """
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
+        if mask.all() and seed is not None:
+            self._seeds = np.random.default_rng([0 if s is None else s for s in self._game_seeds(seed)])
+        for index, game_seed in enumerate(self._game_seeds(seed)):
+            if mask[index]:
+                self._begin(index, game_seed)
+        self._finished = self._finished & ~mask
+        self.life_lost = self.life_lost & ~mask
+        return self._frames(), {}
+
+    def step(self, actions: NDArray[Any]) -> Batch:
+        """Play on in every game, but for those that ended in the step before: they begin anew."""
+        outcomes = [self._advance(index, int(action)) for index, action in enumerate(actions)]
+        rewards, *flags = zip(*outcomes, strict=True)
+        terminated, truncated, self.life_lost = (np.array(flag, np.bool_) for flag in flags)
+        self._finished = terminated | truncated
+        return self._frames(), np.array(rewards, np.float32), terminated, truncated, {}
+
+    def render(self) -> tuple[NDArray[np.uint8], ...]:  # type: ignore[override]
+        """The newest frame of each game."""
+        return tuple(self._frames())
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the games; called by `close`."""
+        for game in self._games:
+            game.close()
+
+    def _game_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        return range(seed, seed + self.num_envs) if isinstance(seed, int | np.integer) else seed
+
+    def _begin(self, index: int, seed: int | None = None) -> Outcome:
+        # Whoever keeps the seeds of the games before must not see them change.
+        self.game_seeds = self.game_seeds.copy()
+        self.game_seeds[index] = self._seeds.integers(2**31) if seed is None else seed
+        self._games[index].reset(int(self.game_seeds[index]))
+        return NOTHING
+
+    def _advance(self, index: int, action: int) -> Outcome:
+        return self._begin(index) if self._finished[index] else self._games[index].step(action)
+
+    def _frames(self) -> NDArray[np.uint8]:
+        return np.stack([game.frame() for game in self._games])

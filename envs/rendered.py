@@ -1,0 +1,93 @@
+"""Any Gymnasium game that renders, as pixels."""
+
+import os
+import sys
+from contextlib import nullcontext
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from numpy.typing import NDArray
+
+from envs.game import Game, Outcome
+from envs.picture import Shrinker, quick_pixels
+from worldmodel.errors import UserError
+
+
+class RenderedGame(Game):
+    """A Gymnasium environment seen through `render()`, resized by area."""
+
+    def __init__(self, env_id: str, frame_size: int, max_steps: int | None) -> None:
+        """Make the game.
+
+        Args:
+            env_id: A registered Gymnasium id.
+            frame_size: Height and width of a frame, pixels.
+            max_steps: Truncate a game after this many steps; None: the environment's own limit.
+
+        Raises:
+            UserError: If the environment has other than Discrete actions, can't render, or lacks a package.
+        """
+        self._env = _make(env_id, max_steps)
+        space = self._env.action_space
+        if not isinstance(space, gym.spaces.Discrete):
+            raise UserError(f"{env_id} has the action space {space}: choose a game with Discrete actions.")
+        self.num_actions = int(space.n)
+        self._first_action = int(space.start)
+        self._reads_pixels = type(self._env.unwrapped).__module__.startswith("gymnasium.envs.")
+        self._shrink = Shrinker(frame_size)
+        self._check_picture(env_id)
+
+    def reset(self, seed: int) -> None:
+        """Begin the game that `seed` names."""
+        self._env.reset(seed=seed)
+
+    def step(self, action: int) -> Outcome:
+        """Play on; a rendered game reports no lives."""
+        _, reward, terminated, truncated, _ = self._env.step(action + self._first_action)
+        return Outcome(float(reward), bool(terminated), bool(truncated), False)
+
+    def frame(self) -> NDArray[np.uint8]:
+        """The newest picture, (frame_size, frame_size, 3)."""
+        return self._shrink(self._render())
+
+    def close(self) -> None:
+        """Close the environment."""
+        # While Python shuts down, games can no longer import what their own `close` wants.
+        if not sys.is_finalizing():
+            self._env.close()
+
+    def _render(self) -> Any:
+        with quick_pixels() if self._reads_pixels else nullcontext():
+            return self._env.render()
+
+    def _check_picture(self, env_id: str) -> None:
+        self.reset(seed=0)
+        picture = self._render()
+        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
+            raise UserError(f"{env_id} renders no uint8 pictures (height, width, 3): make its render() return them.")
+
+
+def _make(env_id: str, max_steps: int | None) -> gym.Env[Any, Any]:
+    _silence_sdl()
+    _check_renders(env_id)
+    try:
+        return gym.make(env_id, render_mode="rgb_array", max_episode_steps=max_steps, disable_env_checker=True)
+    except gym.error.DependencyNotInstalled as error:
+        raise UserError(f"{env_id} needs a package that is not installed: {error}") from error
+
+
+def _check_renders(env_id: str) -> None:
+    entry_point = gym.spec(env_id).entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if "rgb_array" not in getattr(creator, "metadata", {}).get("render_modes", ["rgb_array"]):
+        raise UserError(f"{env_id} has no render mode 'rgb_array': choose a game that renders pictures.")
+
+
+def _silence_sdl() -> None:
+    """Keep pygame from looking for a sound card, and for a screen where there is none."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

@@ -1,0 +1,104 @@
+"""What a person types to run Dyna.
+
+Later wins: the preset, then `--config`, then `--smoke`, then the options themselves.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from experiments.config import read_config
+from experiments.presets import PRESETS, PresetName, smoke
+from rl.checks import check_settings
+from rl.settings import Settings
+from worldmodel.errors import UserError
+
+PROGRAM = "python experiments/dyna.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the settings begin from."""
+
+    preset: PresetName = "cartpole"
+    """the settings to begin from"""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """a TOML or JSON file of settings, over the preset's; a run's own config.json is one"""
+    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """cut the run to a two-minute try"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Settings, Start):
+    """Play a game, learn it, train an agent in the dream, judge it in the real game, and round again.
+
+    The same command again goes on from the last finished round. What the options show as default is what the preset,
+    the config file and --smoke before them make it.
+    """
+
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """the run's folder in --runs-dir; None: made of the preset, the dream and the seed"""
+    runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
+    """where runs are kept"""
+    record: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """at the end, add this run's returns to a JSON file of results, under its seed"""
+    ray_address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """join this running Ray cluster; the same as --cluster.address"""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings alone, every path absolute: Ray's workers stand in another folder."""
+        settings = Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+        expert = settings.collect.expert_policy
+        return replace(
+            settings,
+            collect=replace(settings.collect, expert_policy=expert and expert.absolute()),
+            cluster=replace(settings.cluster, address=self.ray_address or settings.cluster.address),
+        )
+
+    @property
+    def run_path(self) -> Path:
+        """The run's folder."""
+        return (self.runs_dir / (self.name or self._default_name())).absolute()
+
+    def _default_name(self) -> str:
+        dream = "" if self.imagine.dream == "model" else f"-{self.imagine.dream}"
+        return f"{self.preset}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """The options, checked.
+
+    Raises:
+        UserError: If the config file or a setting is wrong.
+        SystemExit: After showing the help, or what is wrong with an option.
+    """
+    start, _ = tyro.cli(Start, args=arguments, return_unknown_args=True, add_help=False, prog=PROGRAM)
+    settings = _settings(start)
+    default = Options(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
+    options = tyro.cli(Options, args=arguments, default=default, prog=PROGRAM)
+    check_settings(options.settings)
+    return options
+
+
+def run_main(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a script's `main`, showing what a user can mend as one sentence. Returns the exit status."""
+    try:
+        return main(arguments)
+    except UserError as error:
+        # Ray wraps what an actor raises into an error of the same class whose text is a traceback.
+        sentence = escape(str(getattr(error, "cause", error)))
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {sentence}", soft_wrap=True)
+        return 2
+
+
+def _settings(start: Start) -> Settings:
+    settings = PRESETS[start.preset]()
+    if start.config:
+        settings = read_config(start.config, settings)
+    return smoke(settings) if start.smoke else settings

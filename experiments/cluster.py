@@ -1,0 +1,115 @@
+"""Ray, for as long as a run lasts."""
+
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rl.settings import ClusterSettings
+from worldmodel.errors import UserError
+
+PACKAGES = ("rl", "worldmodel", "envs", "tune", "experiments")
+_ENVIRONMENT = {
+    # Workers do the main job here; Ray would give way to whatever else runs.
+    "RAY_worker_niceness": "0",
+    # Two processes with a thread a core each take turns; spinning while waiting would cost the other its time.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+_CHECK_SECONDS = 60
+
+
+@contextmanager
+def ray_cluster(settings: ClusterSettings) -> Iterator[str | None]:
+    """Ray, joined or started here; yields the address of its Prometheus metrics, if there is one.
+
+    Every worker, on other nodes too, imports the five packages from a copy of this installation.
+
+    Raises:
+        UserError: If the cluster cannot be reached, or our packages are mixed with others of the same names.
+    """
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    root = packages_root()
+    with tempfile.TemporaryDirectory(prefix="neuralenv-") as folder:
+        _copy_packages(root, Path(folder))
+        ray = _connect(settings, Path(folder))
+        try:
+            _check_workers(ray)
+            yield _metrics_address(ray)
+        finally:
+            ray.shutdown()
+
+
+def packages_root() -> Path:
+    """The folder that holds all five packages.
+
+    Raises:
+        UserError: If they don't come from one folder, so that one of them is somebody else's.
+    """
+    homes = _homes()
+    if len(set(homes.values())) > 1:
+        found = ", ".join(f"{name} from {home}" for name, home in homes.items())
+        raise UserError(f"The packages come from different folders ({found}); start from a folder without those names.")
+    return Path(homes["rl"])
+
+
+def _homes() -> dict[str, str]:
+    specs = {name: importlib.util.find_spec(name) for name in PACKAGES}
+    return {name: str(Path(spec.origin).parent.parent) for name, spec in specs.items() if spec and spec.origin}
+
+
+def _copy_packages(root: Path, folder: Path) -> None:
+    for name in PACKAGES:
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _connect(settings: ClusterSettings, code: Path) -> Any:
+    if settings.address is None:
+        # A cluster of our own answers on this machine alone, and ends with the run: no token to hand around.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    try:
+        ray.init(
+            **_where(settings),
+            runtime_env={"working_dir": str(code)},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if settings.address is None:
+            raise
+        raise UserError(f"There is no Ray cluster at {settings.address} ({error}); check --ray-address.") from error
+    return ray
+
+
+def _where(settings: ClusterSettings) -> dict[str, Any]:
+    if settings.address is not None:
+        return {"address": settings.address}
+    return {
+        "address": "local",
+        "num_cpus": settings.num_cpus,
+        "object_store_memory": settings.object_store_mb * 1_000_000,
+        "include_dashboard": False,
+    }
+
+
+def _check_workers(ray: Any) -> None:
+    homes = ray.get(ray.remote(num_cpus=0)(_homes).remote(), timeout=_CHECK_SECONDS)
+    if len(set(homes.values())) > 1:
+        found = ", ".join(f"{name} from {home}" for name, home in homes.items())
+        raise UserError(f"Ray's workers find our packages mixed with others ({found}); uninstall those.")
+
+
+def _metrics_address(ray: Any) -> str | None:
+    node = next((node for node in ray.nodes() if node["Alive"]), None)
+    port = node and node.get("MetricsExportPort")
+    return f"http://{node['NodeManagerAddress']}:{port}/metrics" if node and port and port > 0 else None

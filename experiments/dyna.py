@@ -1,0 +1,83 @@
+"""The main job: play, learn the game, train an agent in the dream, judge it in the real game, and round again."""
+
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from rich.console import Console
+
+from experiments.cli import PROGRAM, Options, parse_options, run_main
+
+if TYPE_CHECKING:
+    from rl.run_folder import RunFolder
+
+
+_LOG_WIDTH = 120
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run Dyna as the command line says. Returns the exit status."""
+    began = time.monotonic()
+    options = parse_options(arguments)
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console.print(
+        f"{options.game.id} into {options.run_path}; Ctrl-C stops, the same command goes on.",
+        soft_wrap=True,
+        markup=False,
+    )
+    try:
+        _run(options, console, arguments, began)
+    except KeyboardInterrupt:
+        console.print("\nStopped. The same command goes on from the last finished round.")
+        return 130
+    return 0
+
+
+def _run(options: Options, console: Console, arguments: Sequence[str], began: float) -> None:
+    # Imported here, because they take seconds: the first line and the errors above come at once.
+    from experiments.report import write_page
+    from experiments.results import check_recordable, record, references
+    from experiments.table import print_tables
+    from rl.run_folder import RunFolder
+
+    settings = options.settings
+    if options.record:
+        check_recordable(options.record, settings)
+    run = RunFolder(options.run_path, settings)
+    if run.last_round < settings.rounds:
+        _train(run, console)
+    compared = references(options.preset, settings)
+    print_tables(console, settings, run.reports(), compared, time.monotonic() - began)
+    page = write_page(run, compared, time.monotonic() - began)
+    console.print(f"Page: {page}\nTensorBoard: tensorboard --logdir {run.tensorboard}", soft_wrap=True, markup=False)
+    if options.record:
+        record(options.record, settings, run.reports(), f"{PROGRAM} {shlex.join(arguments)}".strip())
+
+
+def _train(run: "RunFolder", console: Console) -> None:
+    from envs import make_real
+    from experiments.cluster import ray_cluster
+
+    game = run.settings.game
+    make_real(game.id, 1, frame_size=run.settings.model.frame_size, max_steps=game.max_steps).close()
+    console.print("starting Ray")
+    with ray_cluster(run.settings.cluster) as metrics:
+        from experiments.training import train_rounds
+        from rl.dyna import Dyna, DynaConfig
+        from rl.reporting import Gauges
+
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        if metrics:
+            console.print(f"metrics at {metrics}", highlight=False)
+        algorithm = cast(Dyna, DynaConfig(run.settings, folder=run.path).build_algo())
+        try:
+            train_rounds(algorithm, run, console, Gauges())
+        finally:
+            algorithm.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))

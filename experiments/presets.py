@@ -1,0 +1,54 @@
+"""Whole sets of settings by name, and the cut that makes any of them small."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Literal, TypeVar
+
+from rl.settings import (
+    CollectSettings,
+    EvaluateSettings,
+    GameSettings,
+    ImagineSettings,
+    Settings,
+)
+from worldmodel.fitting import FitConfig
+
+PresetName = Literal["cartpole", "atari"]
+T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
+
+
+def cartpole() -> Settings:
+    """CartPole from pixels, within a quarter of an hour on two CPU cores."""
+    return Settings()
+
+
+def atari() -> Settings:
+    """An Atari game, Pong unless `--game.id` says otherwise."""
+    return Settings(
+        game=GameSettings(id="ALE/Pong-v5"),
+        collect=CollectSettings(first_steps=8000, steps=4000, capacity=500_000),
+        imagine=ImagineSettings(reward_scale=1.0),
+        evaluate=EvaluateSettings(episodes=10, greedy=False),
+    )
+
+
+PRESETS: dict[PresetName, Callable[[], Settings]] = {"cartpole": cartpole, "atari": atari}
+
+
+def smoke(settings: Settings) -> Settings:
+    """The same run cut to what a two-minute try can hold; what is smaller already stays."""
+    return replace(
+        settings,
+        rounds=min(settings.rounds, 2),
+        game=replace(settings.game, max_steps=min(settings.game.max_steps or 300, 300)),
+        collect=_at_most(settings.collect, CollectSettings(envs=4, first_steps=600, steps=300)),
+        fit=_at_most(settings.fit, FitConfig(autoencoder_steps=40, first_steps=40, steps=15, batch_size=8)),
+        imagine=_at_most(settings.imagine, ImagineSettings(dreams=16, horizon=12, steps=2048)),
+        evaluate=_at_most(settings.evaluate, EvaluateSettings(episodes=4)),
+    )
+
+
+def _at_most(settings: T, limits: T) -> T:
+    """`settings`, with every whole number cut to that of `limits`."""
+    numbers = [field.name for field in fields(settings) if type(getattr(settings, field.name)) is int]
+    return replace(settings, **{name: min(getattr(settings, name), getattr(limits, name)) for name in numbers})

@@ -1,0 +1,122 @@
+"""Recorded results: the raw returns of several seeds, in a JSON file that later runs compare themselves with.
+
+docs/results/<preset>_<dream>.json
+game, dream, command, machine
+settings      every setting by its dotted name
+seeds         by seed: returns of the random policy, of the agent before any imagination and after each round
+"""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rl.statistics import Evaluation
+
+from experiments.cluster import packages_root
+from rl.round_report import RoundReport
+from rl.settings import Settings
+from worldmodel.errors import UserError
+from worldmodel.files import write_json
+from worldmodel.plain import dotted, from_plain, to_plain
+
+_APART = ("seed", "cluster.")
+"""settings in which the runs of one file may differ"""
+_COMPARED = ("game.", "imagine.", "evaluate.greedy")
+"""settings in which a reference must equal the run that it stands beside, the dream apart"""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What one run reached: raw returns, one a real game."""
+
+    random: tuple[float, ...]
+    before: tuple[float, ...]
+    after: tuple[tuple[float, ...], ...]
+    real_steps: int
+    imagined_steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one preset and dream that differ in their seed alone."""
+
+    game: str
+    dream: str
+    command: str
+    machine: str
+    settings: dict[str, Any]
+    seeds: dict[str, SeedResult]
+
+    def final_returns(self) -> tuple[float, ...]:
+        """The returns after the last round, of all seeds."""
+        return tuple(value for result in self.seeds.values() for value in result.after[-1])
+
+
+def read_results(path: Path) -> Results:
+    """Read a file of results."""
+    return from_plain(Results, json.loads(path.read_text()), str(path))
+
+
+def check_recordable(path: Path, settings: Settings) -> None:
+    """Refuse a file that holds the results of other settings.
+
+    Raises:
+        UserError: Naming the settings that differ.
+    """
+    stored, ours = read_results(path).settings if path.exists() else {}, _leaves(settings)
+    differing = [name for name in stored if name in ours and stored[name] != ours[name]]
+    if differing := [name for name in differing if not name.startswith(_APART)]:
+        raise UserError(f"{path} holds results of another {', '.join(differing)}; give --record another file.")
+
+
+def record(path: Path, settings: Settings, reports: list[RoundReport], command: str) -> None:
+    """Add a finished run to a file of results, under its seed."""
+    seeds = read_results(path).seeds if path.exists() else {}
+    results = Results(
+        game=settings.game.id,
+        dream=settings.imagine.dream,
+        command=command,
+        machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        settings=_leaves(settings),
+        seeds={**seeds, str(settings.seed): _result(reports)},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(results))
+
+
+def references(preset: str, settings: Settings) -> list[Results]:
+    """The recorded ceiling (the real game as the dream) and floor (shuffled actions) to compare this run with."""
+    folder = packages_root() / "docs" / "results"
+    paths = [folder / f"{preset}_{dream}.json" for dream in ("real", "shuffled")]
+    recorded = [read_results(path) for path in paths if path.exists()]
+    return [results for results in recorded if _comparable(results, settings)]
+
+
+def _comparable(results: Results, settings: Settings) -> bool:
+    ours = {**_leaves(settings), "imagine.dream": results.dream}
+    return all(results.settings.get(name) == value for name, value in ours.items() if name.startswith(_COMPARED))
+
+
+def _leaves(settings: Settings) -> dict[str, Any]:
+    leaves: dict[str, Any] = to_plain(dotted(settings))
+    return leaves
+
+
+def _result(reports: list[RoundReport]) -> SeedResult:
+    first, last = reports[0], reports[-1]
+    return SeedResult(
+        random=_returns(first.random),
+        before=_returns(first.before),
+        after=tuple(_returns(report.after) for report in reports),
+        real_steps=last.real_steps,
+        imagined_steps=last.imagined_steps,
+        seconds=sum(sum(report.seconds.values()) for report in reports),
+    )
+
+
+def _returns(judged: Evaluation | None) -> tuple[float, ...]:
+    return tuple(float(value) for value in judged.returns) if judged else ()

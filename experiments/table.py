@@ -1,0 +1,125 @@
+"""The tables at the end of a run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from experiments.results import Results
+from rl.round_report import RoundReport
+from rl.settings import Settings
+from rl.statistics import Evaluation, bootstrap_interval
+from worldmodel.fidelity import Fidelity
+
+_REFERENCES = {"real": "ceiling: the real game dreamed", "shuffled": "floor: shuffled actions"}
+
+
+def print_tables(
+    console: Console, settings: Settings, reports: Sequence[RoundReport], references: Sequence[Results], seconds: float
+) -> None:
+    """Print everything that a run found out.
+
+    Args:
+        console: Where to.
+        settings: The run's settings.
+        reports: Of all finished rounds, in order.
+        references: Recorded results to compare with.
+        seconds: Wall time since the process began.
+    """
+    tables: list[RenderableType] = [returns_table(settings, reports, references), cost_table(reports, seconds)]
+    if reports[-1].fidelity:
+        tables.append(fidelity_table(reports[-1].fidelity))
+    for table in tables:
+        console.print()
+        console.print(table)
+    console.print(summary(reports[-1]), highlight=False)
+
+
+def returns_table(settings: Settings, reports: Sequence[RoundReport], references: Sequence[Results]) -> Table:
+    """Who reaches what in the real game."""
+    dream = "" if settings.imagine.dream == "model" else f", dream: {settings.imagine.dream}"
+    table = _table(f"Real return in {settings.game.id} (seed {settings.seed}{dream})", "player")
+    for name in ("mean", "95% interval", "games"):
+        table.add_column(name, justify="right", no_wrap=True)
+    first = reports[0]
+    for name, judged in (("random policy", first.random), ("agent before any imagination", first.before)):
+        if judged:
+            table.add_row(name, *_judged(judged))
+    for report in reports:
+        table.add_row(f"agent after round {report.round}", *_judged(report.after))
+    _add_references(table, references)
+    return table
+
+
+def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
+    """What each round took: steps since the run began, and where its time went."""
+    phases = list(dict.fromkeys(phase for report in reports for phase in report.seconds))
+    table = _table(f"Cost: steps so far, seconds of each phase ({seconds:.0f} s since this process began)", "round")
+    for name in ("real steps", "judging steps", "imagined steps", *phases, "whole round"):
+        table.add_column(name, justify="right")
+    for report in reports:
+        steps = (report.real_steps, report.evaluation_steps, report.imagined_steps)
+        spent = [report.seconds.get(phase, 0.0) for phase in phases]
+        shown = [*(f"{count:,}" for count in steps), *(f"{value:.1f}" for value in (*spent, sum(spent)))]
+        table.add_row(str(report.round), *shown)
+    return table
+
+
+def fidelity_table(fidelity: Fidelity) -> Table:
+    """How well the dream predicts held-out play."""
+    table = _table("PSNR by steps dreamed, dB (higher is better)", "prediction")
+    for horizon in fidelity.horizons:
+        table.add_column(str(horizon), justify="right")
+    for name, curve in fidelity_curves(fidelity).items():
+        table.add_row(name, *(f"{value:.1f}" for value in curve))
+    table.caption = (
+        f"{fidelity.starts} dreams on held-out play: {fidelity.ends_dreamed} of {fidelity.ends} real ends dreamed at"
+        f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely."
+    )
+    return table
+
+
+def fidelity_curves(fidelity: Fidelity) -> dict[str, tuple[float, ...]]:
+    """The curves that were measured, by the name that a person reads; over all pixels, then over changing ones."""
+    named = {
+        "dream": (fidelity.dream, fidelity.dream_changing),
+        "dream, adapter off": (fidelity.adapter_off, fidelity.adapter_off_changing),
+        "last frame copied": (fidelity.copy_last, fidelity.copy_last_changing),
+        "autoencoder (ceiling)": (fidelity.ceiling, fidelity.ceiling_changing),
+    }
+    over_all = {name: curves[0] for name, curves in named.items()}
+    changing = {f"{name}, changing pixels": curves[1] for name, curves in named.items()}
+    return {name: curve for name, curve in (over_all | changing).items() if curve}
+
+
+def summary(report: RoundReport) -> str:
+    """The run's cost in a line or two."""
+    return (
+        f"{report.real_steps:,} real steps were learned from; {report.evaluation_steps:,} more were played to judge.\n"
+        f"{report.imagined_steps:,} imagined steps.\n"
+        f"World model: {report.parameters_trained:,} of {report.parameters_total:,} parameters trained in round"
+        f" {report.round}."
+    )
+
+
+def _table(title: str, first: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first)
+    return table
+
+
+def _judged(judged: Evaluation) -> tuple[str, str, str]:
+    low, high = judged.interval
+    return f"{judged.mean:.1f}", f"{low:.1f} to {high:.1f}", str(len(judged.returns))
+
+
+def _add_references(table: Table, references: Sequence[Results]) -> None:
+    if references:
+        table.add_section()
+    for results in references:
+        returns = results.final_returns()
+        low, high = bootstrap_interval(returns)
+        name = f"{_REFERENCES[results.dream]} ({len(results.seeds)} seeds)"
+        table.add_row(name, f"{np.mean(returns):.1f}", f"{low:.1f} to {high:.1f}", str(len(returns)))

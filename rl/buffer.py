@@ -1,0 +1,136 @@
+"""The shared buffer: one writer appends what all collectors played; whoever learns maps the files and reads."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ray
+
+from worldmodel.data.chunk import EpisodeEntry, write_chunk
+from worldmodel.data.episode import Episode, Source
+from worldmodel.data.index import BufferIndex, has_index, read_index, write_index
+from worldmodel.errors import UserError
+from worldmodel.spaces import ActionSpec
+
+
+@dataclass(frozen=True)
+class BufferStatus:
+    """What a buffer holds.
+
+    Attributes:
+        chunks: Chunks ever written, evicted ones included: `BufferReader(folder, chunks)` sees exactly this much.
+        collected_steps: Steps ever written, evicted ones included.
+        steps: Steps that are kept.
+        episodes: Episodes, or pieces of one, that are kept.
+        steps_by_source: Steps that are kept, by who played.
+        episodes_by_source: Episodes that are kept, by who played.
+    """
+
+    chunks: int
+    collected_steps: int
+    steps: int
+    episodes: int
+    steps_by_source: dict[Source, int]
+    episodes_by_source: dict[Source, int]
+
+
+class BufferWriter:
+    """The single writer of a buffer folder; each `append` makes one chunk, and is either there as a whole or not."""
+
+    def __init__(
+        self, folder: str | Path, frame_shape: tuple[int, int, int], action_spec: ActionSpec, capacity: int
+    ) -> None:
+        """Go on with the buffer in `folder`, or begin one; it keeps about `capacity` steps.
+
+        Raises:
+            UserError: If `folder` holds the play of another game.
+        """
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._capacity = capacity
+        if not has_index(self._folder):
+            write_index(self._folder, BufferIndex(frame_shape, action_spec))
+        self._index = read_index(self._folder)
+        if (self._index.frame_shape, self._index.action_spec) != (frame_shape, action_spec):
+            raise UserError(f"{folder} holds play of another game or frame size: use another run folder.")
+        self._remove_strays()
+
+    def append(self, episodes: Sequence[Episode]) -> None:
+        """Add one chunk with these episodes; evict the oldest chunks over the capacity."""
+        if not episodes:
+            return
+        if any(episode.frames.shape[1:] != self._index.frame_shape for episode in episodes):
+            raise ValueError(f"the buffer's frames are {self._index.frame_shape}")
+        file = f"{self._index.written.chunks:06d}.safetensors"
+        # First the chunk, then the index that names it: a crash between the two leaves a stray file and no harm.
+        entry = write_chunk(self._folder, file, episodes)
+        self._replace(_within(replace(self._index, chunks=(*self._index.chunks, entry)), self._capacity))
+
+    def truncate(self, chunks: int) -> None:
+        """Forget all that was written after the first `chunks` chunks ever written; used when a run is resumed."""
+        self._replace(self._index.first(chunks))
+
+    def steps_in_round(self, number: int) -> int:
+        """Steps that are kept of round `number`."""
+        return sum(entry.length for entry in self._entries() if entry.info.round == number)
+
+    def status(self) -> BufferStatus:
+        """What the buffer holds now."""
+        steps: Counter[Source] = Counter()
+        episodes: Counter[Source] = Counter()
+        for entry in self._entries():
+            steps[entry.info.source] += entry.length
+            episodes[entry.info.source] += 1
+        written = self._index.written
+        return BufferStatus(written.chunks, written.steps, steps.total(), episodes.total(), dict(steps), dict(episodes))
+
+    def _entries(self) -> Iterator[EpisodeEntry]:
+        return (entry for chunk in self._index.chunks for entry in chunk.episodes)
+
+    def _replace(self, index: BufferIndex) -> None:
+        write_index(self._folder, index)
+        self._index = index
+        self._remove_strays()
+
+    def _remove_strays(self) -> None:
+        """Remove what the index does not name: evicted chunks, and what a crash left half done."""
+        known = {entry.file for entry in self._index.chunks}
+        for path in (*self._folder.glob("*.safetensors"), *self._folder.glob("*.tmp")):
+            if path.name not in known:
+                path.unlink()
+
+
+def _within(index: BufferIndex, capacity: int) -> BufferIndex:
+    """The index without its oldest chunks, as long as it has more than `capacity` steps; the newest always stays."""
+    kept = sum(chunk.steps for chunk in index.chunks)
+    while kept > capacity and len(index.chunks) > 1:
+        oldest, *rest = index.chunks
+        kept -= oldest.steps
+        index = replace(index, evicted=index.evicted.after(oldest), chunks=tuple(rest))
+    return index
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class BufferActor:
+    """A `BufferWriter` on Ray; restarted, it goes on from the folder."""
+
+    def __init__(
+        self, folder: str | Path, frame_shape: tuple[int, int, int], action_spec: ActionSpec, capacity: int
+    ) -> None:
+        """See `BufferWriter`."""
+        self._writer = BufferWriter(folder, frame_shape, action_spec, capacity)
+
+    def append(self, episodes: Sequence[Episode]) -> BufferStatus:
+        """Add one chunk with these episodes."""
+        self._writer.append(episodes)
+        return self._writer.status()
+
+    def truncate(self, chunks: int) -> BufferStatus:
+        """Forget all that was written after the first `chunks` chunks ever written."""
+        self._writer.truncate(chunks)
+        return self._writer.status()
+
+    def status(self) -> BufferStatus:
+        """What the buffer holds now."""
+        return self._writer.status()

@@ -1,0 +1,52 @@
+"""Settings that cannot work, refused before anything starts."""
+
+from rl.settings import CollectSettings, ImagineSettings, Settings
+from worldmodel.errors import UserError
+from worldmodel.plain import dotted
+
+_POSITIVE = (
+    "rounds", "collect.collectors", "collect.envs", "collect.first_steps", "collect.steps", "collect.capacity",
+    "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.unroll",
+    "fit.learning_rate", "imagine.stack", "imagine.dreams", "imagine.horizon", "imagine.steps", "imagine.rollout",
+    "imagine.minibatch", "imagine.epochs", "imagine.learning_rate", "evaluate.episodes",
+)  # fmt: skip
+_SHARES = ("collect.random", "collect.expert", "imagine.gamma", "imagine.gae_lambda", "fit.ema_decay")
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        UserError: Naming the setting and what it may be.
+    """
+    values = dotted(settings)
+    for name in _POSITIVE:
+        if values[name] <= 0:
+            raise UserError(f"{name} must be more than 0, not {values[name]}.")
+    for name in _SHARES:
+        if not 0 <= values[name] <= 1:
+            raise UserError(f"{name} must be from 0 to 1, not {values[name]}.")
+    if not 1 <= settings.model.sampler.steps <= 8:
+        raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
+    _check_collect(settings.collect)
+    _check_imagine(settings.imagine)
+
+
+def _check_collect(collect: CollectSettings) -> None:
+    if collect.random + collect.expert > 1:
+        raise UserError("collect.random and collect.expert together must be at most 1; the agent plays what is left.")
+    if collect.expert > 0 and collect.expert_policy is None:
+        raise UserError("collect.expert is not 0, so collect.expert_policy must name an expert's folder.")
+    if collect.expert_policy and not collect.expert_policy.is_dir():
+        raise UserError(f"collect.expert_policy: there is no folder {collect.expert_policy}.")
+
+
+def _check_imagine(imagine: ImagineSettings) -> None:
+    batch = imagine.dreams * imagine.rollout
+    if imagine.minibatch > batch:
+        raise UserError(
+            f"imagine.minibatch is {imagine.minibatch}, but a rollout has only {batch} samples"
+            " (imagine.dreams times imagine.rollout); lower it."
+        )
+    if imagine.steps < batch:
+        raise UserError(f"imagine.steps is {imagine.steps}, less than one rollout ({batch} steps); raise it.")

@@ -1,0 +1,102 @@
+"""Gathering real play, in an actor that may die and be started again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import ray
+
+from envs.real import RealVectorEnv, action_spec, make_real
+from rl.play import Play
+from rl.players import Player, Players
+from rl.policies import PolicySnapshot, load_policy
+from rl.settings import GameSettings
+from worldmodel.data.episode import Episode
+from worldmodel.spaces import ActionSpec
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Who plays what share of the real steps; the three add up to 1."""
+
+    random: float = 1.0
+    expert: float = 0.0
+    policy: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = (self.random, self.expert, self.policy)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares must not be negative and add up to 1, not {shares}")
+
+
+class Collector:
+    """Plays real games by a stated ratio of random, expert and learning policies.
+
+    What it draws follows from (seed, round, index), the steps asked for before and the games under way. One that was
+    started again begins new games.
+    """
+
+    def __init__(
+        self, game: GameSettings, frame_size: int, envs: int, index: int, seed: int, expert: Path | None = None
+    ) -> None:
+        """Open the games.
+
+        Args:
+            game: Which game.
+            frame_size: Height and width of a frame, pixels.
+            envs: Games at a time.
+            index: Which collector this is.
+            seed: The run's seed.
+            expert: Folder of the expert's policy.
+        """
+        made = make_real(game.id, envs, frame_size=frame_size, max_steps=game.max_steps)
+        self._spec = action_spec(made)
+        self._env = cast(RealVectorEnv, made.unwrapped)
+        self._game, self._index, self._seed = game, index, seed
+        self._players = Players(self._spec)
+        self._expert = load_policy(expert, source="expert") if expert else None
+        self._play: Play | None = None
+
+    def action_spec(self) -> ActionSpec:
+        """The game's actions."""
+        return self._spec
+
+    def collect(
+        self,
+        steps: int,
+        number: int,
+        shares: Shares,
+        policy: PolicySnapshot | None = None,
+        world_model: Path | None = None,
+        asked: int = 0,
+    ) -> list[Episode]:
+        """Play at least `steps` real steps (and fewer more than there are games at a time).
+
+        Args:
+            steps: Real steps.
+            number: The round.
+            shares: Who plays how much.
+            policy: The learning policy; needed if it has a share.
+            world_model: Folder of the world model through whose encoder policies see; None if they see frames.
+        """
+        rng = np.random.default_rng([self._seed, number, self._index])
+        play = self._play = self._play or self._begin(rng)
+        players = {self._players.random(): shares.random}
+        for snapshot, share in ((self._expert, shares.expert), (policy, shares.policy)):
+            if share:
+                players[self._trained(snapshot, world_model)] = share
+        return play.run(list(players), list(players.values()), steps, number, rng)
+
+    def _trained(self, snapshot: PolicySnapshot | None, world_model: Path | None) -> Player:
+        if snapshot is None:
+            raise ValueError("a policy that has a share must be given")
+        return self._players.trained(snapshot, world_model)
+
+    def _begin(self, rng: np.random.Generator) -> Play:
+        seeds = rng.integers(2**31, size=self._env.num_envs).tolist()
+        return Play(self._env, self._game.id, self._index, seeds)
+
+
+CollectorActor = ray.remote(max_restarts=-1, max_task_retries=2)(Collector)
+"""A `Collector` on Ray. It returns what was played, so that its caller owns it and keeps it when the actor dies."""

@@ -1,0 +1,373 @@
+"""Dyna (Sutton, 1991): collect real play, fit the world model to it, train the agent in the dream, judge, go round."""
+
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import ray
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune import PlacementGroupFactory
+
+from envs.real import action_spec, make_real
+from envs.replay import find_replays
+from rl.collector import Shares
+from rl.crew import Crew
+from rl.dream_report import DreamReport
+from rl.imagination import ImaginationPPO, ImaginationPPOConfig
+from rl.learner import Judgement, hash_seed
+from rl.module import PixelModule, PixelModuleConfig
+from rl.policies import PolicySnapshot, PolicySpec
+from rl.progress import NullProgress, Progress
+from rl.resources import Resources, cluster_gpus
+from rl.round_report import Film, RoundReport
+from rl.settings import Settings
+from rl.statistics import Evaluation
+from worldmodel.base import WorldModel
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.starts import draw_starts
+from worldmodel.files import write_json
+from worldmodel.latent.model import LatentWorldModel
+from worldmodel.plain import overlay
+from worldmodel.spaces import ActionSpec
+
+_STARTS = 1024
+_FILMS = 4
+_UPDATES = 25
+
+
+class DynaConfig(ImaginationPPOConfig):
+    """All that a run of Dyna is told; `settings` holds it, and RLlib's own fields follow from that."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        folder: Path | None = None,
+        algo_class: type[ImaginationPPO] | None = None,
+    ) -> None:
+        """Configure a run.
+
+        Args:
+            settings: What to do.
+            folder: Where the run keeps its buffer; None: in the algorithm's own log folder.
+            algo_class: The algorithm; None: `Dyna`.
+        """
+        super().__init__(algo_class=algo_class or Dyna)
+        self.folder = folder
+        self.tuned: dict[str, Any] = {}
+        self.dyna(settings or Settings())
+
+    def dyna(self, settings: Settings) -> Self:
+        """Take all settings at once."""
+        self.settings = settings
+        imagine = settings.imagine
+        self.debugging(seed=settings.seed)
+        self.imagination(dreams=imagine.dreams, rollout=imagine.rollout, reward_scale=imagine.reward_scale)
+        self.training(
+            lr=imagine.learning_rate,
+            gamma=imagine.gamma,
+            lambda_=imagine.gae_lambda,
+            num_epochs=imagine.epochs,
+            minibatch_size=imagine.minibatch,
+            clip_param=imagine.clip,
+            vf_loss_coeff=imagine.value_coeff,
+            entropy_coeff=imagine.entropy,
+            grad_clip=imagine.max_grad_norm,
+        )
+        return self
+
+    def tune(self, changes: Mapping[str, Any]) -> Self:
+        """Change settings by their dotted names: to values, or to search spaces of Ray Tune."""
+        self.tuned = dict(changes)
+        return self
+
+    def resolved(self) -> Self:
+        """This config with what was tuned worked into its settings.
+
+        Raises:
+            UserError: If a name is not a setting.
+        """
+        return self.dyna(overlay(self.settings, _nested(self.tuned), "tune"))
+
+
+class Dyna(ImaginationPPO):
+    """Dyna as an RLlib algorithm: one `train()` is one round, `evaluate()` is the real game.
+
+    Attributes:
+        progress: Where the phases of a round are shown.
+        last_report: What the last round brought.
+    """
+
+    config: DynaConfig
+    progress: Progress
+    last_report: RoundReport
+    _number: int
+    _imagined_steps: int
+    _evaluation_steps: int
+    _parameters: int
+
+    @classmethod
+    def get_default_config(cls) -> DynaConfig:
+        """The config that RLlib starts from."""
+        return DynaConfig()
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
+        """What a trial of Ray Tune must reserve: the actors' share too, or they would wait for ever."""
+        given = config if isinstance(config, DynaConfig) else cls.get_default_config().update_from_dict(config)
+        return PlacementGroupFactory(
+            Resources.of(given.copy(copy_frozen=False).resolved().settings, cluster_gpus()).bundles
+        )
+
+    def setup(self, config: AlgorithmConfig) -> None:  # type: ignore[override]
+        """Start the actors and build the agent; called by RLlib."""
+        given = cast(DynaConfig, config).copy(copy_frozen=False).resolved()
+        self.settings = given.settings
+        self.progress = NullProgress()
+        threads = self.settings.cluster.threads or os.cpu_count() or 1
+        torch.set_num_threads(threads)
+        resources = Resources.of(self.settings, cluster_gpus())
+        resources.check()
+        self._spec = _action_spec(self.settings)
+        # What is only needed while the run lasts: the model as it is being fitted, for those who see through it.
+        self._scratch = tempfile.TemporaryDirectory(prefix="neuralenv-")
+        self._world_model = Path(self._scratch.name) / "world_model"
+        self._buffer = (given.folder or Path(self.logdir)) / "buffer"
+        self._model().save_pretrained(self._world_model)
+        self._crew = Crew(self.settings, self._spec, self._buffer, resources, threads)
+        self._forget()
+        self.config = self._with_dreams(given, resources)
+        super().setup(self.config)
+
+    def cleanup(self) -> None:
+        """End the actors; called by RLlib's `stop`."""
+        self._crew.stop()
+        super().cleanup()
+        self._scratch.cleanup()
+
+    def training_step(self) -> None:
+        """One round."""
+        number = self._number + 1
+        self._seconds.clear()
+        torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
+        self._collect(number)
+        trained, scalars = self._fit(number)
+        random = self._judge_agent("random play", None) if number == 1 else None
+        before = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
+        scalars |= self._imagine(number)
+        after = self._judge_agent("evaluate", self._policy(number))
+        judgement = self._judge_model()
+        self._number = number
+        self.last_report = RoundReport(
+            round=number,
+            real_steps=self._crew.status().collected_steps,
+            evaluation_steps=self._evaluation_steps,
+            imagined_steps=self._imagined_steps,
+            seconds=dict(self._seconds),
+            parameters_trained=trained,
+            parameters_total=self._parameters,
+            scalars=scalars,
+            after=after,
+            before=before,
+            random=random,
+            fidelity=judgement.fidelity,
+            films=tuple(Film(*film) for film in judgement.films),
+        )
+
+    def step(self) -> dict[str, Any]:
+        """One round and what came of it: RLlib's results, with ours under "dyna"."""
+        results = super().step()
+        report = self.last_report
+        results["dyna"] = {
+            "round": report.round,
+            "real_steps": report.real_steps,
+            "imagined_steps": report.imagined_steps,
+            "real_return": report.after.mean,
+            **report.scalars,
+        }
+        return results
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """The agent in the real game, over games that are settled beforehand.
+
+        RLlib's own evaluation counts the first games to finish in a vector of environments, which favours short ones.
+        """
+        judged = self._judge_agent("evaluate", self._policy(self._number))
+        return {"env_runners": {"episode_return_mean": judged.mean, "num_episodes": len(judged.returns)}}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Everything, for Ray Tune."""
+        self.save_round(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+        """Go on from `save_checkpoint`."""
+        self.load_round(Path(checkpoint_dir))
+
+    def save_round(self, folder: Path) -> None:
+        """Write all that the next round needs to `folder`."""
+        self.save_to_path(folder / "agent")
+        ray.get(self._crew.learner.save.remote(folder / "world_model"))
+        counts = {"round": self._number, "evaluation_steps": self._evaluation_steps}
+        write_json(folder / "state.json", counts | {"imagined_steps": self._imagined_steps})
+
+    def load_round(self, folder: Path) -> None:
+        """Go on from what `save_round` wrote."""
+        state = json.loads((folder / "state.json").read_text())
+        self._number, self._imagined_steps = state["round"], state["imagined_steps"]
+        self._evaluation_steps = state["evaluation_steps"]
+        ray.get(self._crew.learner.load.remote(folder / "world_model"))
+        self.restore_from_path(folder / "agent")
+
+    def _forget(self) -> None:
+        self._number = self._imagined_steps = self._evaluation_steps = 0
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._parameters = ray.get(self._crew.learner.parameters.remote())
+
+    def _model(self) -> LatentWorldModel:
+        torch.manual_seed(self.settings.seed)
+        return LatentWorldModel(self.settings.model, self._spec)
+
+    def _with_dreams(self, config: DynaConfig, resources: Resources) -> DynaConfig:
+        imagine = self.settings.imagine
+        common = {
+            "world_model": str(self._world_model),
+            "observation": imagine.observation,
+            "stack": imagine.stack,
+            "horizon": imagine.horizon,
+            "device": "cuda" if resources.agent_gpus and torch.cuda.is_available() else "cpu",
+        }
+        if imagine.dream == "real":
+            game = self.settings.game
+            only = {"game": game.id, "frame_size": self.settings.model.frame_size, "max_steps": game.max_steps}
+            config.environment("envs:RealDreams-v0", env_config=common | only)
+        else:
+            only = {"shuffled": imagine.dream == "shuffled", "doubt_limit": imagine.doubt_limit}
+            config.environment("envs:NeuralEnv-v0", env_config=common | only)
+        if resources.agent_gpus:
+            config.learners(num_gpus_per_learner=resources.agent_gpus)
+        return config.rl_module(
+            rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config=asdict(PixelModuleConfig()))
+        )
+
+    def _collect(self, number: int) -> None:
+        collect = self.settings.collect
+        wanted, there = collect.first_steps if number == 1 else collect.steps, _steps_in_round(self._buffer, number)
+        random = 1 - collect.expert if number == 1 else collect.random
+        shares = Shares(random=random, expert=collect.expert, policy=1 - random - collect.expert)
+        policy = self._policy(number - 1) if shares.policy > 1e-9 else None
+        with self._phase("collect", max(wanted - there, 0)) as advance:
+            for steps in self._crew.collect(there, wanted, number, shares, policy, self._world_model):
+                advance(steps)
+
+    def _fit(self, number: int) -> tuple[int, dict[str, float]]:
+        learner, trained = self._crew.learner, 0
+        losses: dict[str, float] = {}
+        for stage in ray.get(learner.stages.remote(number == 1)):
+            with self._phase(f"fit {stage.name}", stage.steps) as advance:
+                trained += ray.get(learner.begin.remote(stage, number))
+                for done in range(0, stage.steps, _UPDATES):
+                    updates = min(_UPDATES, stage.steps - done)
+                    losses |= ray.get(learner.fit.remote(updates))
+                    advance(updates, **losses)
+                ray.get(learner.finish.remote())
+        return trained, {f"loss/{name}": value for name, value in losses.items()}
+
+    def _push(self, number: int) -> None:
+        """Give the fitted model, and starts from the newest buffer, to the dreams and to those who see through it."""
+        learner = self._crew.learner
+        ray.get(learner.save.remote(self._world_model))
+        self.runner.set_world_model(
+            {name: torch.from_numpy(array.copy()) for name, array in ray.get(learner.weights.remote()).items()}
+        )
+        reader = BufferReader(self._buffer)
+        rng = np.random.default_rng([self.settings.seed, number])
+        starts = draw_starts(reader, _STARTS, self.settings.model.context, rng)
+        self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
+
+    def _imagine(self, number: int) -> dict[str, float]:
+        imagine = self.settings.imagine
+        self.runner.begin(hash_seed(self.settings.seed, number, "imagine"))
+        seen, total = DreamReport(), DreamReport()
+        with self._phase("imagine", imagine.steps) as advance:
+            while total.steps < imagine.steps:
+                report = self.imagine()
+                total = total + report
+                seen = report if report.finished else seen
+                advance(report.steps, imagined_return=seen.mean_return, ended=seen.ended_share)
+        self._imagined_steps += total.steps
+        return {
+            "imagined/return": total.mean_return,
+            "imagined/length": total.mean_length,
+            "imagined/ended_share": total.ended_share,
+            "imagined/last_length": seen.mean_length,
+        }
+
+    def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Evaluation:
+        with self._phase(phase, self.settings.evaluate.episodes) as advance:
+            judged = self._crew.evaluate(policy, self._world_model)
+            advance(self.settings.evaluate.episodes, real_return=judged.mean)
+        self._evaluation_steps += judged.steps
+        return judged
+
+    def _judge_model(self) -> Judgement:
+        with self._phase("judge dream", 1) as advance:
+            judgement = ray.get(self._crew.learner.judge.remote(_FILMS))
+            advance(1)
+        return judgement
+
+    def _policy(self, version: int = 0) -> PolicySnapshot:
+        imagine = self.settings.imagine
+        model = cast(WorldModel, self.runner.dreams.world_model)
+        latents = imagine.observation == "latents"
+        spec = PolicySpec(
+            observation=imagine.observation,
+            observation_shape=model.observation_shape(imagine.observation),
+            stack=imagine.stack,
+            num_actions=self._spec.num_actions,
+            model_config=asdict(PixelModuleConfig()),
+            encoder_hash=model.encoder_hash() if latents else None,
+        )
+        state = self.runner.module.get_state(inference_only=False)
+        return PolicySnapshot(spec, {name: np.asarray(value) for name, value in state.items()}, version, version)
+
+    @contextmanager
+    def _phase(self, name: str, total: int) -> Iterator[Any]:
+        began = time.monotonic()
+        with self.progress.phase(name, total) as advance:
+            yield advance
+        self._seconds[name] += time.monotonic() - began
+
+
+def _action_spec(settings: Settings) -> ActionSpec:
+    env = make_real(settings.game.id, 1, frame_size=settings.model.frame_size, max_steps=settings.game.max_steps)
+    try:
+        return action_spec(env)
+    finally:
+        env.close()
+
+
+def _steps_in_round(buffer: Path, number: int) -> int:
+    """Steps that an earlier try at this round left in the buffer, which has none before the first play."""
+    reader = BufferReader(buffer)
+    return sum(episode.length for episode in reader.episodes if episode.info.round == number)
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as nested tables."""
+    tables: dict[str, Any] = {}
+    for name, value in overrides.items():
+        *path, last = name.split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+        table[last] = value
+    return tables

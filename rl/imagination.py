@@ -1,0 +1,257 @@
+"""RLlib's PPO, trained on dreams: the rollouts stay on the device, as tensors, from the dream to the loss."""
+
+from typing import Any, Protocol, Self, cast
+
+import gymnasium as gym
+import torch
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+from torch import Tensor
+
+from rl.dream_report import DreamReport, DreamTally
+from rl.module import PixelModule
+from rl.rollout import Rollout
+
+
+class Dreams(Protocol):
+    """The tensor face of a vector environment with NEXT_STEP autoreset, such as `envs.NeuralVectorEnv`.
+
+    Attributes:
+        num_envs: How many dreams.
+        needs_reset: bool, (dreams,): whose next step ignores its action, pays nothing and starts a new dream.
+        world_model: The model that is dreamed in, or whose eyes see the real game.
+    """
+
+    num_envs: int
+    needs_reset: Tensor
+    world_model: Any
+
+    def reset_tensors(self, seed: int | None = None) -> Tensor:
+        """Start every dream; the first observations, (dreams, height, width, channels)."""
+
+    def step_tensors(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Observations, rewards, terminated and truncated after `actions` (int64, (dreams,)); fresh tensors."""
+
+    def load_world_model(self, world_model: Any) -> None:
+        """Go on with other weights."""
+
+    def set_starts(self, starts: Any) -> None:
+        """Begin from other starts."""
+
+
+class ImaginationEnvRunner(SingleAgentEnvRunner):
+    """Plays the policy in a batch of dreams on the dreams' own device, without episode objects.
+
+    `imagine` is the way in; RLlib's own `sample`, through the environment's numpy face, still works.
+    """
+
+    env: gym.vector.VectorEnv
+    module: PixelModule
+
+    def make_env(self) -> None:
+        """Make the dreams; policy and connectors go to their device, where RLlib would keep them on the CPU."""
+        super().make_env()
+        self._device = torch.device(getattr(self.dreams, "device", self._device))
+        self._rollout: Rollout | None = None
+        self.generator = torch.Generator(self._device)
+        self.begin(self._seed)
+
+    @property
+    def dreams(self) -> Dreams:
+        """The environment, without RLlib's wrapper."""
+        return cast(Dreams, self.env.unwrapped)
+
+    def begin(self, seed: int | None) -> None:
+        """Let the next rollout start every dream afresh, and draw every random number from `seed`."""
+        self._seed = seed
+        self._needs_initial_reset = True
+        if seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(seed)
+
+    def set_world_model(self, world_model: Any) -> None:
+        """Dream on, from new starts, with another model: whatever the environment's `load_world_model` takes."""
+        self.dreams.load_world_model(world_model)
+        self._needs_initial_reset = True
+
+    def set_starts(self, starts: Any) -> None:
+        """Begin dreams from other starts: whatever the environment's `set_starts` takes."""
+        self.dreams.set_starts(starts)
+        self._needs_initial_reset = True
+
+    @torch.no_grad()
+    def imagine(self, length: int) -> tuple[Rollout, DreamReport]:
+        """Play every dream `length` steps further; the rollout is overwritten by the next call."""
+        if self._needs_initial_reset:
+            self._restart()
+        if self._rollout is None or len(self._rollout) != length:
+            self._rollout = Rollout.allocate(length, self._observations, self.module.num_actions)
+        for t in range(length):
+            self._advance(self._rollout, t)
+        self._rollout.final_values[:] = self.module.act(self._observations)[1]
+        report = self._tally.report(self._rollout)
+        self._log(report)
+        return self._rollout, report
+
+    def _restart(self) -> None:
+        self._observations = self.dreams.reset_tensors(self._seed)
+        self._seed = None
+        self._tally = DreamTally(self.num_envs, self._device)
+        self._needs_initial_reset = False
+
+    def _advance(self, rollout: Rollout, t: int) -> None:
+        logits, values = self.module.act(self._observations)
+        actions, log_probabilities = _draw(logits, self.generator)
+        rollout.observations[t] = self._observations
+        rollout.logits[t], rollout.values[t] = logits, values
+        rollout.actions[t], rollout.log_probabilities[t] = actions, log_probabilities
+        rollout.skipped[t] = self.dreams.needs_reset
+        self._observations, rewards, terminated, truncated = self.dreams.step_tensors(actions)
+        rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = rewards, terminated, truncated
+
+    def _log(self, report: DreamReport) -> None:
+        self._increase_sampled_metrics(report.steps, report.finished)
+        if report.finished:
+            self.metrics.log_value(EPISODE_RETURN_MEAN, report.mean_return, reduce="mean")
+            self.metrics.log_value(EPISODE_LEN_MEAN, report.mean_length, reduce="mean")
+            self.metrics.log_value("dreams_ended_share", report.ended_share, reduce="mean")
+
+
+def _draw(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An action for each row of logits, and its log probability, by the Gumbel-max trick (no host sync on a GPU)."""
+    log_probabilities = logits.log_softmax(-1)
+    noise = torch.empty_like(logits).exponential_(generator=generator).log_()
+    actions = (log_probabilities - noise).argmax(-1)
+    return actions, log_probabilities.gather(-1, actions[:, None]).squeeze(-1)
+
+
+class ImaginationPPO(PPO):
+    """PPO whose every gradient comes from imagined transitions; RLlib's stock learner, loss and checkpoints."""
+
+    config: "ImaginationPPOConfig"  # type: ignore[assignment]
+    env_runner_group: EnvRunnerGroup
+    learner_group: LearnerGroup
+    metrics: MetricsLogger
+
+    @classmethod
+    def get_default_config(cls) -> "ImaginationPPOConfig":
+        """The config that RLlib starts from."""
+        return ImaginationPPOConfig()
+
+    @property
+    def runner(self) -> ImaginationEnvRunner:
+        """Who plays in the dreams."""
+        return cast(ImaginationEnvRunner, self.env_runner_group.local_env_runner)
+
+    def training_step(self) -> None:
+        """One rollout and the update on it; called by RLlib's `train`."""
+        self.imagine()
+
+    def imagine(self) -> DreamReport:
+        """Play one rollout in every dream, learn from it, and report how the dreams went."""
+        config = self.config
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            rollout, report = self.runner.imagine(config.get_rollout_fragment_length())
+            self.metrics.aggregate([self.runner.get_metrics()], key=ENV_RUNNER_RESULTS)
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            self._learn(rollout)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID]
+            )
+        return report
+
+    def _learn(self, rollout: Rollout) -> None:
+        config = self.config
+        samples = rollout.samples(gamma=config.gamma, lambda_=config.lambda_, reward_scale=config.reward_scale)
+        size = config.minibatch_size or len(samples)
+        total = config.num_epochs * -(-len(samples) // size)
+        steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
+        minibatches = samples.minibatches(size, config.num_epochs, self.runner.generator)
+        for done, columns in enumerate(minibatches, start=1):
+            batch = SampleBatch(columns)
+            results = self.learner_group.update(
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: batch}, env_steps=len(batch)),
+                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps},
+                _no_metrics_reduce=done < total,
+            )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+
+class ImaginationPPOConfig(PPOConfig):
+    """Reads like any RLlib config; `num_envs_per_env_runner` is the number of dreams."""
+
+    def __init__(self, algo_class: type[PPO] | None = None) -> None:
+        """PPO as it is usually set for pixels, where RLlib's own defaults are not."""
+        super().__init__(algo_class=algo_class or ImaginationPPO)
+        self.reward_scale = 1.0
+        self.env_runners(
+            env_runner_cls=ImaginationEnvRunner, num_env_runners=0, gym_env_vectorize_mode="vector_entry_point"
+        )
+        self.imagination(dreams=64, rollout=16)
+        self.environment(normalize_actions=False, clip_actions=False)
+        self.training(
+            lr=5e-4,
+            lambda_=0.95,
+            num_epochs=4,
+            minibatch_size=256,
+            clip_param=0.2,
+            vf_clip_param=float("inf"),
+            vf_loss_coeff=0.5,
+            entropy_coeff=0.01,
+            grad_clip=0.5,
+            use_kl_loss=False,
+        )
+
+    def imagination(
+        self, *, dreams: int | None = None, rollout: int | None = None, reward_scale: float | None = None
+    ) -> Self:
+        """Set how the agent dreams; what is None stays as it is.
+
+        Args:
+            dreams: Dreams at a time.
+            rollout: Steps of every dream between updates.
+            reward_scale: The agent is paid the game's reward times this.
+        """
+        self.num_envs_per_env_runner = dreams or self.num_envs_per_env_runner
+        self.rollout_fragment_length = rollout or self.rollout_fragment_length
+        self.reward_scale = self.reward_scale if reward_scale is None else reward_scale
+        return self
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """A `PixelModule`, unless the config names another module that has its `act`."""
+        return RLModuleSpec(module_class=PixelModule)
+
+    def validate(self) -> None:
+        """Check the config as a whole; called by RLlib before anything is built."""
+        if self.in_evaluation:
+            super().validate()
+            return
+        if self.rollout_fragment_length != "auto":
+            rollout = self.num_envs_per_env_runner * self.rollout_fragment_length
+            self.train_batch_size_per_learner = rollout // (self.num_learners or 1)
+        super().validate()
+        if self.num_env_runners > 0:
+            self._value_error("Imagination runs beside the learner: leave `num_env_runners` at 0 and raise the dreams.")
+        if self.use_kl_loss:
+            self._value_error(
+                "A minibatch is an update here, too often to adapt the KL coefficient: unset `use_kl_loss`."
+            )

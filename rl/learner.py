@@ -1,0 +1,128 @@
+"""The world model's learner: a persistent actor that keeps the model, on the GPU if there is one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from envs.neural_vector import STARTS_FILE
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.starts import draw_starts, save_starts
+from worldmodel.fidelity import Fidelity, Replay, draw_replay, replay, score
+from worldmodel.fitting import FitConfig, Stage
+from worldmodel.latent.config import LatentConfig
+from worldmodel.latent.fitter import LatentFitter
+from worldmodel.latent.model import LatentWorldModel
+from worldmodel.spaces import ActionSpec
+
+HORIZONS = (1, 2, 5, 10, 15, 20, 30, 40)
+_JUDGED = 64
+_SAVED_STARTS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How good the world model is on held-out play.
+
+    Attributes:
+        fidelity: Its scores.
+        films: Pairs of real and dreamed frames, each uint8 (time, height, width, 3).
+    """
+
+    fidelity: Fidelity
+    films: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], ...]
+
+
+class WorldModelLearner:
+    """Fits a latent world model to a buffer, stage by stage, and hands out what it has learned."""
+
+    def __init__(
+        self, model: LatentConfig, fit: FitConfig, action_spec: ActionSpec, buffer: Path, seed: int, threads: int
+    ) -> None:
+        """An untrained model for the game whose play is, or will be, in `buffer`."""
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._config, self._seed, self._buffer = fit, seed, buffer
+        self._model = LatentWorldModel(model, action_spec).to(self._device).eval()
+        self._fitter: LatentFitter | None = None
+
+    def stages(self, first: bool) -> list[Stage]:
+        """What a round of fitting consists of; `first` says whether the model is still untrained."""
+        return self._fitting().stages(first)
+
+    def begin(self, stage: Stage, number: int) -> int:
+        """Prepare a stage of round `number`. Returns how many parameters it trains."""
+        self._fitting().begin(stage, hash_seed(self._seed, number, stage.name))
+        return self._fitting().trained_parameters()
+
+    def fit(self, steps: int) -> dict[str, float]:
+        """Take `steps` updates. Returns the mean of every loss."""
+        return self._fitting().fit(steps)
+
+    def finish(self) -> None:
+        """End the stage."""
+        self._fitting().finish()
+
+    def parameters(self) -> int:
+        """All of the model's parameters."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
+    def weights(self) -> Mapping[str, NDArray[Any]]:
+        """The whole model with the adapter worked in, for a model that has none; as NumPy, which Ray ships uncopied."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self._model.fused_state().items()}
+
+    def encoder_hash(self) -> str:
+        """See `WorldModel.encoder_hash`."""
+        return self._model.encoder_hash()
+
+    def save(self, folder: Path) -> None:
+        """Write the model to `folder`, with a few starts if there is any play, so that it can be played by itself."""
+        self._model.save_pretrained(folder)
+        if self._fitter is not None:
+            reader = BufferReader(self._buffer)
+            rng = np.random.default_rng([self._seed, reader.num_chunks])
+            save_starts(folder / STARTS_FILE, draw_starts(reader, _SAVED_STARTS, self._model.context, rng))
+
+    def load(self, folder: Path) -> None:
+        """Go on with the model in `folder`."""
+        self._model = LatentWorldModel.from_pretrained(folder).to(self._device)
+        self._fitter = None
+
+    def judge(self, films: int) -> Judgement:
+        """Dream through held-out play: the same starts and the same noise every time that the play is the same."""
+        reader = BufferReader(self._buffer)
+        windows = draw_replay(reader, self._model.context, max(HORIZONS), _JUDGED, self._seed)
+        seen = replay(self._model, reader, windows, self._seed)
+        with self._model.adapter_off():
+            off = replay(self._model, reader, windows, self._seed) if self._model.adapted else None
+        return Judgement(score(seen, HORIZONS, off), tuple(_film(seen, index) for index in _longest(seen, films)))
+
+    def _fitting(self) -> LatentFitter:
+        if self._fitter is None:
+            self._fitter = LatentFitter(self._model, self._config, BufferReader(self._buffer), self._device)
+        return self._fitter
+
+
+LearnerActor = ray.remote(max_restarts=0)(WorldModelLearner)
+"""A `WorldModelLearner` on Ray."""
+
+
+def hash_seed(*parts: int | str) -> int:
+    """One seed out of several, the same on every machine."""
+    words = [part if isinstance(part, int) else int.from_bytes(part.encode()[:8], "little") for part in parts]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _longest(seen: Replay, count: int) -> list[int]:
+    return seen.mask.sum(1).topk(min(count, len(seen.mask))).indices.tolist()
+
+
+def _film(seen: Replay, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    length = int(seen.mask[index].sum())
+    return seen.real[index, :length].cpu().numpy(), seen.dream[index, :length].cpu().numpy()

@@ -1,0 +1,125 @@
+"""The agent's network: a policy and a value from pixels or latents, as RLlib's PPO wants it."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor, nn
+
+from worldmodel.errors import UserError
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+@dataclass(frozen=True)
+class PixelModuleConfig:
+    """What defines a `PixelModule`; `dataclasses.asdict` makes RLlib's `model_config` of it."""
+
+    width: int = 16
+    """channels that raw pixels become in the first convolution; each later one doubles them"""
+    max_width: int = 64
+    """most channels of a convolution"""
+    hidden: int = 256
+    """width of the layer that policy and value share"""
+
+    @classmethod
+    def from_model_config(cls, model_config: Any) -> Self:
+        """The config in RLlib's `model_config`, to which RLlib adds keys of its own."""
+        return cls(**{f.name: model_config[f.name] for f in fields(cls) if f.name in model_config})
+
+
+class PixelModule(TorchRLModule, ValueFunctionAPI):
+    """A convolutional policy and value network that share all but their last layer.
+
+    Takes uint8 frames (height, width, channels), cast to floats on the device, or float32 latents (h, w, channels);
+    the action space is Discrete. Strided convolutions shrink the picture to at most 4x4, whatever its size.
+    """
+
+    VALUE_CHUNK = 1024
+    """observations that are valued at a time where no gradient is asked for; bounds the memory"""
+
+    def setup(self) -> None:
+        """Build the network; called by RLlib.
+
+        Raises:
+            UserError: If the spaces are not ones that the module understands.
+        """
+        observations, actions = _checked_spaces(self.observation_space, self.action_space)
+        config = PixelModuleConfig.from_model_config(self.model_config)
+        trunk, features = _trunk(observations, config)
+        self.encoder = nn.Sequential(trunk, nn.Flatten(), _orthogonal(nn.Linear(features, config.hidden)), nn.ReLU())
+        self.num_actions = int(actions.n)
+        self.policy = _orthogonal(nn.Linear(config.hidden, self.num_actions), gain=0.01)
+        self.value = _orthogonal(nn.Linear(config.hidden, 1), gain=1.0)
+
+    def embed(self, observations: Tensor) -> Tensor:
+        """What policy and value are read from: float32, (batch, hidden), of observations (batch, h, w, channels)."""
+        pixels = observations.permute(0, 3, 1, 2)
+        return self.encoder(pixels.float() / 255 if observations.dtype == torch.uint8 else pixels)
+
+    @torch.no_grad()
+    def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, (batch, actions), and values, (batch,), of observations (batch, h, w, channels), in one pass."""
+        embeddings = self.embed(observations)
+        return self.policy(embeddings), self.value(embeddings).squeeze(-1)
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
+        """Values, (batch,), of `batch["obs"]`; without `embeddings` no gradient is kept."""
+        if embeddings is None:
+            with torch.no_grad():
+                return torch.cat([self._values(chunk) for chunk in batch[Columns.OBS].split(self.VALUE_CHUNK)])
+        return self.value(embeddings).squeeze(-1)
+
+    def _values(self, observations: Tensor) -> Tensor:
+        return self.value(self.embed(observations)).squeeze(-1)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {Columns.ACTION_DIST_INPUTS: self.policy(self.embed(batch[Columns.OBS]))}
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        embeddings = self.embed(batch[Columns.OBS])
+        return {Columns.ACTION_DIST_INPUTS: self.policy(embeddings), Columns.EMBEDDINGS: embeddings}
+
+
+def _checked_spaces(observations: Any, actions: Any) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
+    if not isinstance(actions, gym.spaces.Discrete):
+        raise UserError(
+            f"PixelModule needs a Discrete action space, not {actions}; wrap the environment to give it one."
+        )
+    if not isinstance(observations, gym.spaces.Box) or len(observations.shape) != 3:
+        raise UserError(
+            f"PixelModule needs observations of shape (height, width, channels), not {observations};"
+            " make the game with envs.make_real, or use another RLModule."
+        )
+    return observations, actions
+
+
+def _trunk(space: gym.spaces.Box, config: PixelModuleConfig) -> tuple[nn.Sequential, int]:
+    """The convolutions, and how many features come out of them."""
+    height, width, channels = space.shape
+    layers: list[nn.Module] = []
+    while not layers or max(height, width) > 4:
+        raw = not layers and space.dtype == np.uint8
+        stride = 4 if raw else 2
+        filters = config.width if raw else min(2 * channels, config.max_width)
+        layers += [_convolution(channels, filters, stride), nn.ReLU()]
+        height, width, channels = math.ceil(height / stride), math.ceil(width / stride), filters
+    return nn.Sequential(*layers), channels * height * width
+
+
+def _convolution(channels: int, filters: int, stride: int) -> nn.Conv2d:
+    """A convolution that divides the picture's sides by its stride, rounded up."""
+    return _orthogonal(nn.Conv2d(channels, filters, kernel_size=2 * stride - 1, stride=stride, padding=stride - 1))
+
+
+def _orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
+    nn.init.orthogonal_(layer.weight, gain)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer

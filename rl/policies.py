@@ -1,0 +1,172 @@
+"""Who plays: a random policy, or a network that was trained.
+
+Torch and RLlib are imported only where a network is built: a collector of random play does without them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from envs.encoded import stacked_space
+from worldmodel.data.episode import Source
+from worldmodel.errors import UserError
+from worldmodel.files import write_json, write_whole
+from worldmodel.spaces import ActionSpec, Observation
+
+if TYPE_CHECKING:
+    from ray.rllib.core.rl_module import RLModule
+
+_WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
+
+
+class Policy(Protocol):
+    """Chooses actions.
+
+    Attributes:
+        version: Which policy of its source it is; 0 for random play.
+        world_model_version: Which world model it was trained in; 0 for none.
+        source: What its episodes are marked with.
+    """
+
+    version: int
+    world_model_version: int
+    source: Source
+
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Actions, (batch,), on seeing stacked observations, (batch, h, w, channels)."""
+
+
+class RandomPolicy:
+    """Takes every action equally often."""
+
+    version = 0
+    world_model_version = 0
+    source: Source = "random"
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self._num_actions = spec.num_actions
+
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw actions; the observations are not looked at."""
+        return rng.integers(self._num_actions, size=len(observations))
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What is needed to build a policy's network.
+
+    Attributes:
+        observation: Whether it sees frames or latents.
+        observation_shape: (h, w, channels) of one observation, unstacked.
+        stack: Newest observations that it sees at once.
+        num_actions: How many actions it chooses from.
+        model_config: The fields of `rl.module.PixelModuleConfig` by name.
+        encoder_hash: The encoder that its latents come from; None if it sees frames.
+    """
+
+    observation: Observation
+    observation_shape: tuple[int, int, int]
+    stack: int
+    num_actions: int
+    model_config: dict[str, Any] = field(default_factory=dict)
+    encoder_hash: str | None = None
+
+    @property
+    def observation_space(self) -> gym.spaces.Box:
+        """The space of stacked observations."""
+        return stacked_space(
+            self.observation_shape, np.uint8 if self.observation == "frames" else np.float32, self.stack
+        )
+
+    @property
+    def action_space(self) -> gym.spaces.Discrete:
+        """The space of actions."""
+        return gym.spaces.Discrete(self.num_actions)
+
+    def build(self) -> "RLModule":
+        """The network, with fresh weights."""
+        from ray.rllib.core.rl_module import RLModuleSpec
+
+        from rl.module import PixelModule
+
+        return RLModuleSpec(
+            module_class=PixelModule,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            model_config=self.model_config,
+        ).build()
+
+
+@dataclass(frozen=True, eq=False)
+class PolicySnapshot:
+    """A policy as it travels and as it is saved: how to build its network, and the weights, as in `get_state()`.
+
+    Attributes:
+        spec: How to build it.
+        weights: The network's parameters by name.
+        version: Which policy it is.
+        world_model_version: Which world model it was trained in; 0 for none.
+        source: What its episodes are marked with.
+    """
+
+    spec: PolicySpec
+    weights: Mapping[str, NDArray[Any]]
+    version: int = 0
+    world_model_version: int = 0
+    source: Source = "policy"
+
+
+class ModulePolicy:
+    """A network that plays, on the CPU."""
+
+    def __init__(self, snapshot: PolicySnapshot, greedy: bool) -> None:
+        """Build the network of `snapshot`; `greedy` takes the likeliest action, else it is sampled."""
+        self.version = snapshot.version
+        self.world_model_version = snapshot.world_model_version
+        self.source: Source = snapshot.source
+        self._greedy = greedy
+        self._module = snapshot.spec.build()
+        self._module.set_state(dict(snapshot.weights))
+
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Actions, (batch,), on seeing stacked observations, (batch, h, w, channels)."""
+        import torch
+
+        with torch.inference_mode():
+            outputs = self._module.forward_inference({"obs": torch.from_numpy(observations)})
+        logits = outputs["action_dist_inputs"].numpy()
+        # The Gumbel trick: the largest of noisy logits is a sample from their softmax.
+        return (logits if self._greedy else logits + rng.gumbel(size=logits.shape)).argmax(axis=-1)
+
+
+def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:
+    """Write a policy to `folder`: `policy.safetensors` and `policy.json`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / _WEIGHTS, save({name: np.ascontiguousarray(w) for name, w in snapshot.weights.items()}))
+    versions = {"version": snapshot.version, "world_model_version": snapshot.world_model_version}
+    write_json(folder / _SPEC, {"spec": asdict(snapshot.spec), **versions})
+
+
+def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot:
+    """Read what `save_policy` wrote; its episodes will be marked with `source`.
+
+    Raises:
+        UserError: If there is no policy in `folder`.
+    """
+    folder = Path(folder)
+    try:
+        stored = json.loads((folder / _SPEC).read_text())
+        weights = load((folder / _WEIGHTS).read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no policy ({error.filename} is missing): train one there first.") from error
+    shape = tuple(stored["spec"].pop("observation_shape"))
+    spec = PolicySpec(observation_shape=shape, **stored["spec"])
+    return PolicySnapshot(spec, weights, stored["version"], stored["world_model_version"], source)

@@ -1,0 +1,160 @@
+"""A run on disk.
+
+runs/<name>/
+config.json            every setting
+buffer/                the real play
+rounds/NNN/            what a finished round left; appears by one rename, the only truth on resuming
+world_model/latest     link to the newest round's world model
+world_model/best       link to the best one by `RoundReport.score`
+metrics.jsonl          one line a round
+tensorboard/
+report/
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rl.round_report import RoundReport, load_report, save_report
+from rl.settings import Settings
+from worldmodel.errors import UserError
+from worldmodel.files import write_json
+from worldmodel.plain import dotted, overlay, to_plain
+
+_MAY_CHANGE = ("rounds", "cluster.")
+"""settings that say how long and where a run goes on, not what it is"""
+
+
+class RunFolder:
+    """The folder of one run: new, or gone on with from its last finished round.
+
+    Args:
+        path: The folder; created if it isn't there.
+        settings: The run's settings.
+
+    Raises:
+        UserError: If the folder holds a run with other settings, or something that is no run.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path.absolute()
+        self.settings = settings
+        self._config = self.path / "config.json"
+        _check_free(self.path, self._config)
+        if self._config.exists():
+            _check_same(self._stored(), settings, self.path)
+        for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._config, to_plain(settings))
+        self._forget_unfinished()
+
+    @property
+    def buffer(self) -> Path:
+        """Where the real play is kept."""
+        return self.path / "buffer"
+
+    @property
+    def rounds(self) -> Path:
+        """Where finished rounds are kept."""
+        return self.path / "rounds"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Where TensorBoard reads."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """Where plots and the page go."""
+        return self.path / "report"
+
+    @property
+    def metrics(self) -> Path:
+        """One line of scalars a round."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last_round(self) -> int:
+        """The last finished round; 0 if there is none."""
+        return max((int(folder.name) for folder in self._finished()), default=0)
+
+    def round_folder(self, number: int) -> Path:
+        """What round `number` left."""
+        return self.rounds / f"{number:03d}"
+
+    def reports(self) -> list[RoundReport]:
+        """The reports of all finished rounds, in order."""
+        return [load_report(folder / "report.json") for folder in self._finished()]
+
+    @contextmanager
+    def commit(self, report: RoundReport) -> Iterator[Path]:
+        """A folder to save a round in; when the context is left without an error, the round is finished."""
+        unfinished = self.rounds / f"{report.round:03d}.tmp"
+        unfinished.mkdir()
+        yield unfinished
+        save_report(unfinished / "report.json", report)
+        _flush(unfinished)
+        unfinished.rename(self.round_folder(report.round))
+        _flush_one(self.rounds)
+        self._link_world_models()
+
+    def _finished(self) -> list[Path]:
+        return sorted(folder for folder in self.rounds.iterdir() if folder.name.isdecimal())
+
+    def _forget_unfinished(self) -> None:
+        for folder in self.rounds.glob("*.tmp"):
+            shutil.rmtree(folder)
+
+    def _stored(self) -> Settings:
+        return overlay(Settings(), json.loads(self._config.read_text()), str(self._config))
+
+    def _link_world_models(self) -> None:
+        reports = [report for report in self.reports() if (self.round_folder(report.round) / "world_model").exists()]
+        scored = [report for report in reports if report.score is not None]
+        if reports:
+            self._link("latest", reports[-1].round)
+        if scored:
+            self._link("best", max(scored, key=lambda report: report.score or 0.0).round)
+
+    def _link(self, name: str, number: int) -> None:
+        link = self.path / "world_model" / name
+        fresh = link.with_suffix(".tmp")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("..") / "rounds" / f"{number:03d}" / "world_model")
+        fresh.replace(link)
+
+
+def _check_free(path: Path, config: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; choose another --name or --runs-dir.")
+    if path.exists() and any(path.iterdir()) and not config.exists():
+        raise UserError(f"{path} holds something that is no run; choose another --name or --runs-dir.")
+
+
+def _check_same(stored: Settings, settings: Settings, path: Path) -> None:
+    old, new = dotted(stored), dotted(settings)
+    changed = [name for name in new if new[name] != old[name] and not name.startswith(_MAY_CHANGE)]
+    if changed:
+        was = ", ".join(f"{name} = {_shown(old[name])} (now {_shown(new[name])})" for name in changed)
+        raise UserError(f"{path} was begun with {was}; give the same settings to go on with it, or another --name.")
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(to_plain(value))
+
+
+def _flush(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import parse_options, run_main
+from experiments.presets import atari, cartpole, smoke
+from rl.settings import Settings
+from worldmodel.errors import UserError
+from worldmodel.plain import to_plain
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "dyna.py"
+
+
+def test_no_option_gives_the_default_preset():
+    assert parse_options([]).settings == cartpole()
+
+
+def test_options_go_over_the_config_which_goes_over_the_preset(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("rounds = 9\n[fit]\nsteps = 7\nbatch-size = 5\n")
+    options = parse_options(["--preset", "atari", "--config", str(file), "--fit.steps", "8"])
+    assert options.fit.steps == 8
+    assert options.fit.batch_size == 5
+    assert options.rounds == 9
+    assert options.game == atari().game
+
+
+def test_a_runs_own_config_is_a_config(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(atari())))
+    assert parse_options(["--config", str(tmp_path / "config.json")]).settings == atari()
+
+
+def test_smoke_cuts_the_config_and_yields_to_options(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"evaluate": {"episodes": 2}, "fit": {"first_steps": 50000}}')
+    options = parse_options(["--config", str(file), "--smoke", "--rounds", "1"])
+    assert options.rounds == 1
+    assert options.evaluate.episodes == 2
+    assert options.fit.first_steps == smoke(Settings()).fit.first_steps < 50_000
+
+
+def test_a_misspelt_setting_in_a_config_is_refused_with_the_nearest(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[imagine]\nhorizn = 7\n")
+    with pytest.raises(UserError, match=r"mine\.toml: 'imagine\.horizn' .*did you mean 'horizon'\?"):
+        parse_options(["--config", str(file)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mine.yaml", "", r"must end in \.toml or \.json"),
+        ("mine.toml", "rounds = ", "is not valid TOML"),
+        ("mine.json", "{", "is not valid JSON"),
+        ("mine.json", "[]", "must be a table"),
+    ],
+)
+def test_an_unreadable_config_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        parse_options(["--config", str(tmp_path / name)])
+
+
+def test_a_config_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="cannot be read"):
+        parse_options(["--config", "/nowhere/mine.toml"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [(["--fit.stepz", "3"], "--fit.steps"), (["--roundz", "3"], "--rounds"), (["--run-dir", "x"], "--runs-dir")],
+)
+def test_a_misspelt_option_is_met_with_the_nearest(capsys, arguments, nearest):
+    with pytest.raises(SystemExit) as exit_info:
+        parse_options(arguments)
+    assert exit_info.value.code == 2
+    assert nearest in "".join(capsys.readouterr())
+
+
+def test_a_bad_value_is_refused_before_anything_starts():
+    with pytest.raises(UserError, match=r"imagine\.minibatch"):
+        parse_options(["--imagine.minibatch", "100000"])
+
+
+def test_names_tell_runs_apart():
+    names = {
+        parse_options(arguments).run_path.name
+        for arguments in ([], ["--seed", "1"], ["--smoke"], ["--preset", "atari"], ["--imagine.dream", "real"])
+    }
+    assert len(names) == 5
+    assert parse_options(["--name", "mine", "--runs-dir", "/tmp/r"]).run_path == Path("/tmp/r/mine")
+
+
+def test_paths_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "expert").mkdir()
+    settings = parse_options(["--collect.expert-policy", "expert"]).settings
+    assert settings.collect.expert_policy == tmp_path / "expert"
+
+
+def test_ray_address_is_the_clusters():
+    assert parse_options(["--ray-address", "auto"]).settings.cluster.address == "auto"
+    assert parse_options(["--cluster.address", "10.0.0.1:6379"]).settings.cluster.address == "10.0.0.1:6379"
+
+
+def test_a_user_error_is_one_sentence_and_status_2(capsys):
+    def fails(arguments):
+        raise UserError(f"Mend {arguments[0]}.")
+
+    assert run_main(fails, ["[this]"]) == 2
+    assert capsys.readouterr().err == "error: Mend [this].\n"
+
+
+def test_an_error_from_an_actor_is_shown_without_its_traceback(capsys):
+    class WrappedError(UserError):
+        cause = UserError("Mend this.")
+
+    def fails(arguments):
+        raise WrappedError("Traceback: many lines")
+
+    run_main(fails, [])
+    assert capsys.readouterr().err == "error: Mend this.\n"
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    root = str(SCRIPT.parents[1])
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True, text=True, timeout=60, check=False, env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+def test_the_script_shows_its_help():
+    done = run_script("--preset", "atari", "--help")
+    assert done.returncode == 0
+    for shown in ("--smoke", "--config FILE", "--runs-dir FOLDER", "--fit.steps INT", "ALE/Pong-v5"):
+        assert shown in done.stdout
+
+
+def test_the_script_shows_an_error_as_one_sentence():
+    done = run_script("--rounds", "0")
+    assert done.returncode == 2
+    assert done.stderr == "error: rounds must be more than 0, not 0.\n"
+    assert done.stdout == ""

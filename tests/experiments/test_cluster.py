@@ -1,0 +1,56 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cluster
+from experiments.cluster import PACKAGES, packages_root
+from worldmodel.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_packages_are_found_in_one_place():
+    assert packages_root() == ROOT
+    assert all((packages_root() / name).is_dir() for name in PACKAGES)
+
+
+def test_somebody_elses_package_is_refused(monkeypatch):
+    monkeypatch.setattr(cluster, "_homes", lambda: {"rl": "/ours", "envs": "/theirs"})
+    with pytest.raises(UserError, match="envs from /theirs"):
+        packages_root()
+
+
+def test_workers_are_given_code_alone(tmp_path):
+    cluster._copy_packages(ROOT, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(PACKAGES)
+    assert (tmp_path / "rl" / "settings.py").read_text() == (ROOT / "rl" / "settings.py").read_text()
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+IN_RAY = """
+from experiments import cluster
+from rl.settings import ClusterSettings
+
+with cluster.ray_cluster(ClusterSettings(num_cpus=1, object_store_mb=100)) as metrics:
+    import ray
+
+    homes = ray.get(ray.remote(num_cpus=0)(cluster._homes).remote())
+print(len(set(homes.values())), homes["envs"], metrics)
+"""
+
+
+def test_a_worker_imports_the_copy_whatever_lies_around(tmp_path):
+    (tmp_path / "envs.py").write_text("raise ImportError('not this one')")
+    (tmp_path / "script.py").write_text(IN_RAY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-P", "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    places, home, metrics = done.stdout.split()
+    assert places == "1"
+    assert home not in (str(tmp_path), str(ROOT))
+    assert metrics.startswith("http://")

@@ -1,0 +1,69 @@
+import io
+from dataclasses import replace
+
+from reports import make_report
+from rich.console import Console
+
+from experiments.results import Results, SeedResult
+from experiments.table import print_tables
+from rl.settings import Settings
+
+
+def shown(reports, references=()) -> str:
+    text = io.StringIO()
+    print_tables(Console(file=text, width=80), Settings(), reports, references, seconds=61.0)
+    return text.getvalue()
+
+
+def ceiling() -> Results:
+    seeds = {str(seed): SeedResult((9.0,), (9.0,), ((1.0,), (400.0, 500.0)), 1, 1, 1.0) for seed in range(3)}
+    return Results("CartPole-v1", "real", "command", "machine", {}, seeds)
+
+
+def row(text: str, start: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    return next(line.removeprefix(start).split() for line in lines if line.startswith(start))
+
+
+def test_every_player_has_its_row():
+    text = shown([make_report(1, 50.0), make_report(2, 90.0)])
+    assert row(text, "random policy")[0] == "20.0"
+    assert row(text, "agent before any imagination")[0] == "21.0"
+    assert row(text, "agent after round 1")[0] == "50.0"
+    mean, low, to, high, games = row(text, "agent after round 2")
+    assert (mean, to, games) == ("90.0", "to", "3")
+    assert 89.0 <= float(low) < 90.0 < float(high) <= 91.0
+
+
+def test_steps_so_far_phases_and_their_sum():
+    text = shown([make_report(1), make_report(2)])
+    assert row(text, "2 ") == ["2,000", "154", "131,072", "1.5", "20.0", "30.0", "51.5"]
+    assert "61 s since" in text
+
+
+def test_fidelity_shows_every_curve():
+    text = shown([make_report(1)])
+    assert row(text, "dream ") == ["31.5", "30.0"]
+    assert row(text, "last frame copied, changing pixels") == ["12.0", "10.0"]
+    assert row(text, "dream, adapter off ") == ["29.0", "28.0"]
+    assert row(text, "autoencoder (ceiling) ") == ["41.0", "41.0"]
+    assert "7 of 10 real ends" in text
+    assert "1.5% of the other steps" in text
+
+
+def test_without_an_adapter_or_a_world_model_there_is_no_row():
+    report = make_report(1)
+    whole = replace(report, fidelity=replace(report.fidelity, adapter_off=None, adapter_off_changing=None))
+    assert "adapter off" not in shown([whole])
+    assert "PSNR" not in shown([replace(report, fidelity=None)])
+
+
+def test_parameters_are_the_last_rounds():
+    assert "1,234 of 56,789 parameters trained in round 2" in shown([make_report(1), make_report(2)])
+
+
+def test_references_pool_the_seeds_last_rounds():
+    text = shown([make_report(1)], [ceiling()])
+    mean, low, _, high, games = row(text, "ceiling: the real game dreamed (3 seeds)")
+    assert (mean, games) == ("450.0", "6")
+    assert 400.0 <= float(low) < float(high) <= 500.0

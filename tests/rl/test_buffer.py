@@ -1,0 +1,96 @@
+import pytest
+from playing import FRAME_SHAPE, SPEC, counted, writer_at
+
+from rl.buffer import BufferWriter
+from worldmodel.data.reader import BufferReader
+from worldmodel.errors import UserError
+from worldmodel.spaces import ActionSpec
+
+
+def seeds(folder):
+    return [record.info.seed for record in BufferReader(folder).episodes]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_writer_goes_on_where_the_last_one_stopped(tmp_path):
+    writer_at(tmp_path).append([counted(1)])
+    writer_at(tmp_path).append([counted(2)])
+    assert seeds(tmp_path) == [1, 2]
+    assert BufferReader(tmp_path).action_spec == SPEC
+
+
+def test_it_counts_by_source_and_round(tmp_path):
+    writer = writer_at(tmp_path)
+    writer.append([counted(0), counted(1, source="policy", number=2)])
+    writer.append([counted(2, source="policy", number=2)])
+    status = writer.status()
+    assert status.steps_by_source == {"random": 8, "policy": 9 + 10}
+    assert status.episodes_by_source == {"random": 1, "policy": 2}
+    assert (status.chunks, status.steps, status.episodes, status.collected_steps) == (2, 27, 3, 27)
+    assert (writer.steps_in_round(1), writer.steps_in_round(2), writer.steps_in_round(3)) == (8, 19, 0)
+
+
+def test_nothing_to_append_makes_no_chunk(tmp_path):
+    writer = writer_at(tmp_path)
+    writer.append([])
+    assert files(tmp_path) == ["index.json"]
+
+
+def test_over_its_capacity_the_oldest_chunks_go(tmp_path):
+    writer = writer_at(tmp_path, capacity=20)
+    for tag in range(4):
+        writer.append([counted(tag)])
+    status = writer.status()
+    assert seeds(tmp_path) == [3]
+    assert files(tmp_path) == ["000003.safetensors", "index.json"]
+    assert (status.chunks, status.steps, status.collected_steps) == (4, 11, 8 + 9 + 10 + 11)
+
+
+def test_a_chunk_larger_than_the_capacity_is_kept(tmp_path):
+    writer = writer_at(tmp_path, capacity=5)
+    writer.append([counted(1)])
+    assert seeds(tmp_path) == [1]
+
+
+def test_truncated_to_a_round_it_goes_on_as_if_no_more_had_been_written(tmp_path):
+    writer = writer_at(tmp_path)
+    for tag in range(4):
+        writer.append([counted(tag)])
+    writer.truncate(2)
+    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors", "index.json"]
+    reader = BufferReader(tmp_path)
+    writer.append([counted(9)])
+    reader.refresh()
+    assert [record.info.seed for record in reader.episodes] == seeds(tmp_path) == [0, 1, 9]
+
+
+def test_truncating_counts_the_chunks_that_were_evicted(tmp_path):
+    writer = writer_at(tmp_path, capacity=25)
+    for tag in range(4):
+        writer.append([counted(tag)])
+    writer.truncate(3)
+    assert seeds(tmp_path) == [2]
+    assert (writer.status().chunks, writer.status().collected_steps) == (3, 8 + 9 + 10)
+    writer.append([counted(9, 0, 5)])
+    assert seeds(tmp_path) == [2, 9]
+
+
+def test_what_a_crash_left_half_done_is_removed(tmp_path):
+    writer = writer_at(tmp_path)
+    writer.append([counted(1)])
+    (tmp_path / "000001.safetensors").write_bytes(b"half")
+    (tmp_path / "index.json.1.tmp").write_bytes(b"half")
+    writer_at(tmp_path).append([counted(2)])
+    assert seeds(tmp_path) == [1, 2]
+    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors", "index.json"]
+
+
+def test_play_of_another_game_is_refused(tmp_path):
+    writer_at(tmp_path)
+    with pytest.raises(UserError, match="another game"):
+        BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec(2), 100)
+    with pytest.raises(ValueError, match="frames are"):
+        BufferWriter(tmp_path / "wide", (8, 9, 3), SPEC, 100).append([counted(1)])

@@ -1,0 +1,69 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from rl.module import PixelModuleConfig
+from rl.policies import ModulePolicy, PolicySnapshot, PolicySpec, RandomPolicy, load_policy, save_policy
+from worldmodel.errors import UserError
+from worldmodel.spaces import ActionSpec
+
+FRAMES = PolicySpec("frames", (8, 8, 3), 4, 3, asdict(PixelModuleConfig(hidden=8)))
+LATENTS = replace(FRAMES, observation="latents", observation_shape=(4, 4, 2), encoder_hash="counting")
+
+
+def snapshot(spec=FRAMES, **changes):
+    return replace(PolicySnapshot(spec, spec.build().get_state(), version=7, world_model_version=2), **changes)
+
+
+def observations(spec, batch=6):
+    space = spec.observation_space
+    space.seed(0)
+    return np.stack([space.sample() for _ in range(batch)])
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_random_play_takes_all_actions_equally_often():
+    actions = RandomPolicy(ActionSpec(4)).act(np.zeros((40_000, 1)), rng())
+    assert actions.dtype == np.int64
+    assert np.allclose(np.bincount(actions) / 40_000, 0.25, atol=0.02)
+
+
+@pytest.mark.parametrize("spec", [FRAMES, LATENTS])
+def test_a_network_acts_on_what_it_sees(spec):
+    actions = ModulePolicy(snapshot(spec), greedy=True).act(observations(spec), rng())
+    assert actions.shape == (6,)
+    assert actions.dtype == np.int64
+
+
+def biased(spec, logits):
+    """A policy that has these logits, whatever it sees."""
+    weights = {name: np.zeros_like(value) for name, value in spec.build().get_state().items()}
+    weights["policy.bias"] = np.array(logits, np.float32)
+    return snapshot(spec, weights=weights)
+
+
+def test_greedy_is_the_likeliest_action_and_sampled_is_the_softmax():
+    seen = np.repeat(observations(FRAMES, 1), 5000, axis=0)
+    played = biased(FRAMES, np.log([0.2, 0.5, 0.3]))
+    assert set(ModulePolicy(played, greedy=True).act(seen, rng()).tolist()) == {1}
+    drawn = ModulePolicy(played, greedy=False).act(seen, rng())
+    assert np.allclose(np.bincount(drawn) / 5000, [0.2, 0.5, 0.3], atol=0.03)
+
+
+@pytest.mark.parametrize("spec", [FRAMES, LATENTS])
+def test_a_saved_policy_comes_back(tmp_path, spec):
+    saved = snapshot(spec)
+    save_policy(tmp_path / "expert", saved)
+    loaded = load_policy(tmp_path / "expert", source="expert")
+    assert (loaded.spec, loaded.version, loaded.world_model_version, loaded.source) == (spec, 7, 2, "expert")
+    assert loaded.weights.keys() == saved.weights.keys()
+    assert all(np.array_equal(loaded.weights[name], saved.weights[name]) for name in saved.weights)
+
+
+def test_a_folder_without_a_policy_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no policy"):
+        load_policy(tmp_path)

@@ -1,0 +1,88 @@
+import io
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+
+from PIL import Image
+from reports import make_film, make_report
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rl.reporting import TensorBoardLog, WatchedProgress, gif, scalars, write_metrics
+
+
+def read(folder) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    return events.Reload()
+
+
+def test_scalars_name_every_figure():
+    figures = scalars(make_report())
+    assert figures["return/agent"] == 50.0
+    assert figures["return/random"] == 20.0
+    assert figures["return/agent_low"] < 50.0 < figures["return/agent_high"]
+    assert figures["steps/evaluation"] == 77
+    assert figures["seconds/fit"] == 20.0
+    assert figures["fidelity/dream_8"] == 30.0
+    assert figures["fidelity/adapter_off_changing_8"] == 15.0
+    assert figures["fidelity/ends_found"] == 0.7
+    assert figures["loss/denoiser"] == 0.25
+
+
+def test_what_is_not_finite_is_left_out():
+    report = replace(make_report(), scalars={"dream/return": float("nan"), "loss": 1.0})
+    assert "dream/return" not in scalars(report)
+    assert scalars(report)["loss"] == 1.0
+
+
+def test_metrics_have_one_line_a_round(tmp_path):
+    write_metrics(tmp_path / "metrics.jsonl", [make_report(1), make_report(2)])
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2]
+    assert lines[1]["steps/real"] == 2000
+
+
+def test_tensorboard_shows_scalars_and_videos(tmp_path):
+    log = TensorBoardLog(tmp_path, next_round=1)
+    log.write(make_report())
+    log.close()
+    events = read(tmp_path)
+    assert events.Scalars("return/agent")[0].value == 50.0
+    image = events.Images("dream/0")[0]
+    assert (image.width, image.height) == (16, 8)
+    assert Image.open(io.BytesIO(image.encoded_image_string)).format == "GIF"
+
+
+def test_an_unfinished_round_is_taken_back_from_tensorboard(tmp_path):
+    for mean in (40.0, 60.0):
+        log = TensorBoardLog(tmp_path, next_round=1)
+        log.write(make_report(mean=mean))
+        log.close()
+    assert [event.value for event in read(tmp_path).Scalars("return/agent")] == [60.0]
+
+
+def test_a_gif_holds_every_frame():
+    assert Image.open(io.BytesIO(gif(make_film().video()))).n_frames == 5
+
+
+class Shown:
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+        self.done = 0
+
+    def show(self, figures) -> None:
+        self.figures |= figures
+
+    @contextmanager
+    def phase(self, name, total):
+        def advance(n, **figures):
+            self.done += n
+
+        yield advance
+
+
+def test_watched_progress_reaches_both():
+    inner, gauges = Shown(), Shown()
+    with WatchedProgress(inner, gauges).phase("fit", 3) as advance:
+        advance(2, loss=0.5)
+    assert inner.done == 2
+    assert gauges.figures == {"fit/loss": 0.5}

@@ -1,0 +1,95 @@
+import json
+from dataclasses import replace
+
+import pytest
+from reports import make_film, make_report
+
+from rl.round_report import load_report, save_report
+from rl.run_folder import RunFolder
+from rl.settings import ClusterSettings, Settings
+from worldmodel.errors import UserError
+
+
+def finish(run: RunFolder, number: int, changing: float = 20.0) -> None:
+    with run.commit(make_report(number, changing=changing)) as folder:
+        (folder / "world_model").mkdir()
+        (folder / "world_model" / "weights").write_text(str(number))
+
+
+def test_a_report_survives_its_file(tmp_path):
+    report = make_report()
+    save_report(tmp_path / "report.json", report)
+    assert load_report(tmp_path / "report.json") == report
+    assert load_report(tmp_path / "report.json").films == ()
+
+
+def test_a_film_shows_reality_above_and_left_of_the_dream():
+    film = make_film()
+    strip, video = film.strip(), film.video()
+    assert (strip[:8, 16:24] == film.real[2]).all()
+    assert (strip[8:] == 255).all()
+    assert (video[:, :, :8] == film.real).all()
+    assert (video[:, :, 8:] == 255).all()
+
+
+def test_a_new_run_has_no_finished_round(tmp_path):
+    run = RunFolder(tmp_path / "run", Settings())
+    assert run.last_round == 0
+    assert run.reports() == []
+    assert json.loads((run.path / "config.json").read_text())["fit"]["steps"] == Settings().fit.steps
+
+
+def test_a_finished_round_is_found_again(tmp_path):
+    finish(RunFolder(tmp_path / "run", Settings()), 1)
+    run = RunFolder(tmp_path / "run", Settings())
+    assert run.last_round == 1
+    assert run.reports() == [make_report(1)]
+
+
+def test_an_unfinished_round_is_forgotten(tmp_path):
+    run = RunFolder(tmp_path / "run", Settings())
+    finish(run, 1)
+    with pytest.raises(RuntimeError), run.commit(make_report(2)) as folder:
+        (folder / "half").write_text("written")
+        raise RuntimeError
+    assert run.last_round == 1
+    run = RunFolder(tmp_path / "run", Settings())
+    assert [folder.name for folder in run.rounds.iterdir()] == ["001"]
+    finish(run, 2)
+    assert run.last_round == 2
+
+
+def test_links_show_the_latest_and_the_best_world_model(tmp_path):
+    run = RunFolder(tmp_path / "run", Settings())
+    for number, changing in ((1, 20.0), (2, 25.0), (3, 22.0)):
+        finish(run, number, changing)
+    assert (run.path / "world_model" / "latest" / "weights").read_text() == "3"
+    assert (run.path / "world_model" / "best" / "weights").read_text() == "2"
+
+
+def test_links_survive_moving_the_run(tmp_path):
+    finish(RunFolder(tmp_path / "run", Settings()), 1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "world_model" / "latest" / "weights").read_text() == "1"
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    RunFolder(tmp_path / "run", Settings())
+    changed = replace(Settings(), fit=replace(Settings().fit, steps=7))
+    with pytest.raises(UserError, match=r"fit\.steps = 300 \(now 7\)"):
+        RunFolder(tmp_path / "run", changed)
+
+
+def test_more_rounds_and_another_cluster_are_welcome(tmp_path):
+    finish(RunFolder(tmp_path / "run", Settings()), 1)
+    longer = replace(Settings(), rounds=9, cluster=ClusterSettings(num_cpus=2))
+    run = RunFolder(tmp_path / "run", longer)
+    assert run.last_round == 1
+    assert json.loads((run.path / "config.json").read_text())["rounds"] == 9
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="no run"):
+        RunFolder(tmp_path, Settings())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,85 @@
+import pytest
+import torch
+from tiny import CONFIG, LATENT, noise_frames, stir, tiny
+
+from worldmodel.latent.autoencoder import Autoencoder, to_bytes, to_unit
+
+
+def test_every_level_survives_the_round_trip():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    unit = to_unit(levels)
+    assert unit.min() == -1
+    assert unit.max() == 1
+    assert torch.equal(to_bytes(unit), levels)
+
+
+@pytest.mark.parametrize(("level", "shown"), [(7.4, 7), (7.6, 8), (254.6, 255), (0.4, 0), (-30.0, 0), (300.0, 255)])
+def test_quantisation_rounds_and_clips(level, shown):
+    image = torch.full((1, 3, 1, 1), level / 127.5 - 1)
+    assert to_bytes(image).flatten().tolist() == [shown] * 3
+
+
+def test_frames_keep_their_rows_columns_and_colours():
+    frames = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    frames[0, 1, 2] = torch.tensor([255, 0, 128])
+    assert to_unit(frames)[0, 0, 1, 2] == 1
+    assert torch.equal(to_bytes(to_unit(frames)), frames)
+
+
+def test_latents_have_no_mean_and_unit_spread_once_measured():
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(CONFIG.autoencoder)
+    frames = noise_frames(64)
+    raw = autoencoder.raw(frames)
+    autoencoder.standardise(raw, raw + 2 * raw.std((0, 2, 3), keepdim=True))
+    latents = autoencoder.encode(frames)
+    assert latents.shape == (64, *LATENT)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(autoencoder.change.flatten(), torch.full((4,), 2.0), atol=1e-3, rtol=0)
+
+
+def test_standardising_changes_latents_but_no_picture():
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(CONFIG.autoencoder)
+    frames = noise_frames(4)
+    with torch.no_grad():
+        before = autoencoder.encode(frames), autoencoder.decode(autoencoder.encode(frames))
+        autoencoder.standardise(torch.randn(8, *LATENT) * 3 + 1, torch.randn(8, *LATENT))
+        after = autoencoder.encode(frames), autoencoder.decode(autoencoder.encode(frames))
+    assert not torch.allclose(before[0], after[0])
+    assert (before[1].int() - after[1].int()).abs().max() <= 1
+
+
+def test_a_still_game_does_not_divide_by_zero():
+    autoencoder = Autoencoder(CONFIG.autoencoder)
+    raw = torch.ones(8, *LATENT)
+    autoencoder.standardise(raw, raw)
+    assert autoencoder.encode(noise_frames(2)).isfinite().all()
+    assert (autoencoder.change > 0).all()
+
+
+def test_the_fingerprint_names_the_weights_and_the_statistics():
+    marks = [tiny().encoder_hash(), tiny().encoder_hash(), tiny(seed=1).encoder_hash()]
+    assert marks[0] == marks[1] != marks[2]
+    model = tiny()
+    model.autoencoder.mean += 1
+    assert model.encoder_hash() != marks[0]
+    other_denoiser = tiny()
+    stir(other_denoiser.denoiser, 9)
+    assert other_denoiser.encoder_hash() == marks[0]
+
+
+def test_the_reconstruction_loss_looks_where_the_weight_is():
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(CONFIG.autoencoder)
+    frames = noise_frames(2)
+    upper = torch.zeros(2, 1, 16, 16)
+    upper[:, :, :8] = 2.0
+
+    def loss(weight):
+        torch.manual_seed(1)
+        return autoencoder.reconstruction_loss(frames, weight)
+
+    assert loss(torch.zeros_like(upper)) == 0
+    torch.testing.assert_close((loss(upper) + loss(2 - upper)) / 2, loss(torch.ones_like(upper)))

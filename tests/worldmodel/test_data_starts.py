@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from counting import CountingWorldModel, length_of, read
+from playing import SIZE, buffer_of, counted, writer_at
+
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.starts import StartMix, draw_starts, load_starts, save_starts
+from worldmodel.errors import UserError
+
+CONTEXT = 4
+NEAR_END, BEGINNING = StartMix(0.0, 1.0, 0.0), StartMix(0.0, 0.0, 1.0)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    return buffer_of(tmp_path, [counted(tag) for tag in range(10, 22)], [counted(30, 0, 6), counted(30, 6, 9)])
+
+
+def draw(reader, mix=None, count=600):
+    return draw_starts(reader, count, CONTEXT, np.random.default_rng(0), mix)
+
+
+def test_a_start_is_one_game_that_the_model_can_go_on_from(reader):
+    starts = draw(reader)
+    begin = torch.from_numpy(starts.frames), torch.from_numpy(starts.actions), torch.from_numpy(starts.mask)
+    dream = CountingWorldModel(CONTEXT, SIZE).begin(*begin)
+    told = [(reader.episodes[e].info.seed, reader.episodes[e].info.start + s)
+            for e, s in zip(starts.episode, starts.step, strict=True)]  # fmt: skip
+    assert list(zip(dream.tag.tolist(), dream.count.tolist(), strict=True)) == told
+    assert all(step < reader.episodes[e].length for e, step in zip(starts.episode, starts.step, strict=True))
+
+
+def test_starts_near_the_end_are_5_to_20_steps_before_it(reader):
+    seen = read(draw(reader, NEAR_END).frames[:, -1])
+    left = length_of(seen.tag) - seen.count
+    assert set(left.tolist()) == set(range(5, 21))
+    assert 30 not in seen.tag
+
+
+def test_starts_at_the_beginning_are_first_frames(reader):
+    starts = draw(reader, BEGINNING)
+    assert not read(starts.frames).count.any()
+    assert (starts.mask == [False, False, False, True]).all()
+    assert not starts.actions.any()
+
+
+def test_the_kinds_have_their_shares(reader):
+    starts = draw(reader, count=6000)
+    assert (starts.step == 0).mean() == pytest.approx(0.3 + 0.4 * len(reader.episodes) / reader.num_steps, abs=0.04)
+
+
+def test_a_kind_that_is_missing_is_drawn_uniformly(tmp_path):
+    reader = buffer_of(tmp_path, [counted(30, 6, 9)])
+    for mix in (NEAR_END, BEGINNING):
+        assert set(draw(reader, mix).step.tolist()) == {0, 1, 2}
+
+
+def test_saved_starts_come_back(tmp_path, reader):
+    starts = draw(reader, count=20)
+    save_starts(tmp_path / "starts.safetensors", starts)
+    loaded = load_starts(tmp_path / "starts.safetensors")
+    assert len(loaded) == 20
+    for name in ("frames", "actions", "mask"):
+        assert np.array_equal(getattr(loaded, name), getattr(starts, name))
+        assert getattr(loaded, name).dtype == getattr(starts, name).dtype
+
+
+def test_without_play_there_is_no_start(tmp_path):
+    writer_at(tmp_path / "empty")
+    with pytest.raises(UserError, match="empty"):
+        draw(BufferReader(tmp_path / "empty"))
+    with pytest.raises(UserError, match="missing"):
+        load_starts(tmp_path / "starts.safetensors")

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from counting import CountingWorldModel, length_of, read
+from playing import SIZE, buffer_of, counted, writer_at
+
+from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.errors import UserError
+
+CONTEXT, HORIZON = 4, 3
+
+
+@pytest.fixture
+def reader(tmp_path):
+    pieces = [counted(30, 0, 6), counted(30, 6, 9), counted(30, 9)]
+    return buffer_of(tmp_path, [counted(tag) for tag in range(12)], pieces)
+
+
+def drawn(reader, batch=2000, split="all"):
+    return WindowSampler(reader, CONTEXT, HORIZON, split).sample(batch, np.random.default_rng(0))
+
+
+def test_a_window_keeps_the_convention_for_time(reader):
+    losses = CountingWorldModel(CONTEXT, SIZE).losses(segment(reader, drawn(reader)))
+    assert {name: float(loss) for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
+
+
+def test_a_window_never_crosses_an_episode(reader):
+    windows = drawn(reader)
+    ends = np.array([record.first_frame + record.length for record in reader.episodes])
+    episode = np.searchsorted(ends, windows.frame_ids)
+    assert (episode == episode[:, :1]).all()
+
+
+def test_outside_its_episode_a_window_repeats_the_nearest_frame_and_says_so(reader):
+    windows = drawn(reader)
+    ids, mask = windows.frame_ids, windows.mask
+    assert np.array_equal(np.diff(ids, axis=1), (mask[:, 1:] & mask[:, :-1]).astype(int))
+    assert mask[:, CONTEXT - 1 : CONTEXT + 1].all()
+    assert not mask.all()
+    outside = ~(mask[:, 1:] & mask[:, :-1])
+    for values in (windows.actions, windows.rewards, windows.terminated, windows.truncated):
+        assert not values[outside].any()
+
+
+def test_every_step_is_equally_often_the_target(reader):
+    windows = drawn(reader, batch=60_000)
+    targets, times = np.unique(windows.frame_ids[:, CONTEXT - 1], return_counts=True)
+    assert len(targets) == reader.num_steps
+    expected = 60_000 / reader.num_steps
+    assert np.abs(times - expected).max() < 6 * np.sqrt(expected)
+
+
+def test_ends_are_drawn_at_the_rate_of_the_data(reader):
+    rate = reader.steps.terminated.mean()
+    drawn_rate = drawn(reader, batch=60_000).terminated[:, CONTEXT - 1].mean()
+    assert drawn_rate == pytest.approx(rate, rel=0.1)
+
+
+def test_frames_actions_and_ends_belong_together(reader):
+    batch = segment(reader, drawn(reader))
+    seen = read(batch.frames)
+    ends = seen.count[:, CONTEXT] == length_of(seen.tag[:, CONTEXT])
+    assert ends.any()
+    assert (batch.terminated[:, CONTEXT - 1] == ends).all()
+    assert (batch.actions[:, CONTEXT - 1] == seen.action[:, CONTEXT]).all()
+
+
+def test_the_splits_are_apart_and_stay_when_the_buffer_grows(tmp_path):
+    reader = buffer_of(tmp_path, [counted(tag) for tag in range(12)])
+    writer = writer_at(tmp_path, capacity=250)
+    samplers = {split: WindowSampler(reader, CONTEXT, HORIZON, split) for split in ("train", "held_out", "all")}
+
+    def seeds(split):
+        windows = samplers[split].sample(3000, np.random.default_rng(1))
+        return set(read(reader.frames(windows.frame_ids[:, 0])).tag.tolist())
+
+    assert seeds("held_out") == {1, 11}
+    assert seeds("train") == set(range(12)) - {1, 11}
+    writer.append([counted(tag) for tag in range(12, 24)])
+    reader.refresh()
+    assert seeds("held_out") == {21}
+    assert seeds("all") == set(range(12, 24))
+    assert samplers["all"].num_steps == reader.num_steps
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    reader = buffer_of(tmp_path, [counted(0)])
+    with pytest.raises(UserError, match="held_out"):
+        WindowSampler(reader, CONTEXT, HORIZON, "held_out").sample(1, np.random.default_rng(0))

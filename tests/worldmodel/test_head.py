@@ -1,0 +1,152 @@
+import pytest
+import torch
+
+from worldmodel.head import Head, Outcome, symexp, symlog, two_hot
+from worldmodel.head_config import HeadConfig
+
+BINS = torch.linspace(-20, 20, 41)
+DRAWS = 40_000
+
+
+def head(rewards="sign", members=2, seed=0):
+    torch.manual_seed(seed)
+    return Head(HeadConfig(rewards, members, hidden=16), channels=4, size=4, num_actions=3).eval()
+
+
+def outcome(reward_chances, end_chances, count=DRAWS):
+    """The same step `count` times, as members see it: (members, classes) and (members,) probabilities."""
+    return Outcome(
+        torch.tensor(reward_chances).log()[:, None].expand(-1, count, -1),
+        torch.tensor(end_chances).logit()[:, None].expand(-1, count),
+    )
+
+
+def draw(head, seen, seed=0):
+    return head.draw(seen, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("chances", [[0.02, 0.02], [0.1, 0.5], [0.9, 0.2]])
+def test_ends_are_drawn_at_the_members_mean_rate(chances):
+    _, ends = draw(head(), outcome([[0.2, 0.3, 0.5]] * 2, chances))
+    rate = sum(chances) / 2
+    assert ends.dtype == torch.bool
+    assert abs(ends.float().mean() - rate) < 4 * (rate * (1 - rate) / DRAWS) ** 0.5
+
+
+def test_signs_are_drawn_at_the_members_mean_rates():
+    rewards, _ = draw(head(), outcome([[0.1, 0.7, 0.2], [0.3, 0.1, 0.6]], [0.5, 0.5]))
+    assert rewards.dtype == torch.float32
+    for sign, chance in ((-1, 0.2), (0, 0.4), (1, 0.4)):
+        assert (rewards == sign).float().mean() == pytest.approx(chance, abs=0.01)
+
+
+def test_symlog_rewards_are_expected_not_drawn():
+    target = two_hot(symlog(torch.tensor([3.7])), BINS)
+    seen = Outcome(target.clamp_min(1e-12).log().expand(2, 5, -1), torch.zeros(2, 5))
+    rewards, _ = draw(head("symlog"), seen)
+    torch.testing.assert_close(rewards, torch.full((5,), 3.7), atol=1e-3, rtol=0)
+
+
+def test_the_same_seed_draws_the_same_outcome():
+    seen = outcome([[0.3, 0.3, 0.4]], [0.5], count=100)
+    first, again, other = (draw(head(), seen, seed) for seed in (0, 0, 1))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("value", [-20.0, -19.5, -0.01, 0.0, 0.3, 1.0, 7.77, 19.99, 20.0])
+def test_two_hot_comes_back_as_its_mean(value):
+    weights = two_hot(torch.tensor([value]), BINS)
+    assert (weights @ BINS).item() == pytest.approx(value, abs=1e-4)
+    assert weights.sum().item() == pytest.approx(1)
+    used = weights[0].nonzero().flatten()
+    assert (weights >= 0).all()
+    assert len(used) <= 2
+    assert used.max() - used.min() <= 1
+
+
+@pytest.mark.parametrize(("value", "bin_"), [(25.0, 40), (-1e6, 0)])
+def test_two_hot_stops_at_the_outermost_bin(value, bin_):
+    assert two_hot(torch.tensor([value]), BINS)[0, bin_] == 1
+
+
+def test_symexp_undoes_symlog():
+    values = torch.tensor([-1000.0, -1.0, 0.0, 0.5, 21.0, 1e6])
+    torch.testing.assert_close(symexp(symlog(values)), values)
+    assert symlog(torch.tensor([torch.e - 1])).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rewards", ["sign", "symlog"])
+def test_the_losses_are_least_at_the_truth(rewards):
+    judge = head(rewards)
+    real = torch.tensor([-1.0, 0.0, 1.0, 1.0])
+    ended = torch.tensor([False, True, False, True])
+    classes = torch.eye(3)[real.long() + 1] if rewards == "sign" else two_hot(symlog(real), BINS)
+    right = Outcome(classes.clamp_min(1e-9).log().expand(2, -1, -1), (ended.float() * 40 - 20).expand(2, -1))
+    wrong = Outcome(right.rewards.flip(1), -right.terminated)
+    valid = torch.ones(4, dtype=torch.bool)
+    least, more = judge.losses(right, real, ended, valid), judge.losses(wrong, real, ended, valid)
+    assert set(least) == {"reward", "termination"}
+    assert least["termination"] < 1e-6
+    assert more["termination"] > 5
+    assert more["reward"] > least["reward"] + 1
+
+
+def test_only_valid_steps_count():
+    judge = head()
+    seen = Outcome(torch.randn(2, 6, 3), torch.randn(2, 6))
+    valid = torch.tensor([True, True, False, True, False, False])
+    rewards, ended = torch.tensor([1.0, 0, -1, 1, 0, -1]), valid.clone()
+    masked = judge.losses(seen, rewards, ended, valid)
+    alone = judge.losses(
+        Outcome(seen.rewards[:, valid], seen.terminated[:, valid]), rewards[valid], ended[valid], valid[valid]
+    )
+    torch.testing.assert_close(masked, alone)
+    nothing = judge.losses(seen, rewards, ended, torch.zeros(6, dtype=torch.bool))
+    assert all(loss == 0 for loss in nothing.values())
+
+
+def test_large_rewards_are_seen_by_their_sign():
+    judge, valid = head(), torch.ones(2, dtype=torch.bool)
+    seen, ended = Outcome(torch.randn(2, 2, 3), torch.zeros(2, 2)), ~valid
+    clipped = judge.losses(seen, torch.tensor([1.0, -1.0]), ended, valid)
+    torch.testing.assert_close(judge.losses(seen, torch.tensor([400.0, -0.2]), ended, valid), clipped)
+
+
+def test_doubt_is_how_far_the_members_disagree():
+    pictures, actions = torch.randn(5, 3, 4, 4, 4), torch.zeros(5, dtype=torch.long)
+    with torch.no_grad():
+        alone, crowd = head(members=1), head(members=3)
+        assert (alone.doubt(alone(pictures, actions)) == 0).all()
+        assert (crowd.doubt(crowd(pictures, actions)) > 0).all()
+    torch.testing.assert_close(crowd.doubt(outcome([[1.0] * 3] * 2, [0.2, 0.6], count=1)), torch.tensor([0.2]))
+
+
+def test_pictures_actions_and_their_order_matter():
+    judge = head()
+    pictures, actions = torch.randn(5, 3, 4, 4, 4), torch.zeros(5, dtype=torch.long)
+    with torch.no_grad():
+        seen = judge(pictures, actions)
+        assert seen.rewards.shape == (2, 5, 3)
+        assert seen.terminated.shape == (2, 5)
+        assert not torch.allclose(seen.terminated, judge(pictures, actions + 1).terminated)
+        assert not torch.allclose(seen.terminated, judge(pictures.flip(1), actions).terminated)
+        torch.testing.assert_close(judge(pictures[:2], actions[:2]).rewards, seen.rewards[:, :2])
+
+
+@pytest.mark.parametrize("rewards", ["sign", "symlog"])
+def test_a_head_learns_what_actions_bring(rewards):
+    judge = head(rewards)
+    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    actions = torch.arange(30) % 3
+    pictures, paid = torch.randn(30, 3, 4, 4, 4), actions.float() - 1
+    for _ in range(60):
+        losses = judge.losses(judge(pictures, actions), paid, actions == 2, torch.ones(30, dtype=torch.bool))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    drawn, ends = draw(judge, judge(pictures, actions))
+    assert (drawn - paid).abs().mean() < 0.15
+    assert ((actions == 2) == ends).float().mean() > 0.9

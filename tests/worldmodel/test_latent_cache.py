@@ -1,0 +1,72 @@
+import torch
+from playing import SIZE, buffer_of, counted, writer_at
+from torch import nn
+
+from worldmodel.latent.latent_cache import LatentCache
+
+
+class Encoder(nn.Module):
+    """Counts what it encodes."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded = 0
+        self.offset = 0.0
+
+    def encode(self, frames):
+        self.encoded += len(frames)
+        return frames[:, :1, :1].permute(0, 3, 1, 2).float() + self.offset
+
+
+def check(cache, reader):
+    ids = torch.arange(reader.first_frame_id, reader.end_frame_id)
+    expected = torch.from_numpy(reader.frames(ids.numpy()))[:, 0, 0].float()
+    assert torch.equal(cache[ids].flatten(1), expected)
+
+
+def test_every_frame_is_encoded_once(tmp_path):
+    reader = buffer_of(tmp_path, [counted(tag) for tag in range(24)])
+    assert reader.num_frames > 256
+    encoder = Encoder()
+    cache = LatentCache(reader, encoder, torch.device("cpu"))
+    cache.extend()
+    cache.extend()
+    check(cache, reader)
+    writer_at(tmp_path).append([counted(40)])
+    reader.refresh()
+    cache.extend()
+    check(cache, reader)
+    assert encoder.encoded == reader.num_frames
+
+
+def test_frames_keep_their_ids_when_others_are_evicted(tmp_path):
+    writer = writer_at(tmp_path, capacity=100)
+    writer.append([counted(tag) for tag in range(4)])
+    reader = buffer_of(tmp_path)
+    encoder = Encoder()
+    cache = LatentCache(reader, encoder, torch.device("cpu"))
+    cache.extend()
+    for tags in (range(4, 8), range(8, 12), range(12, 16)):
+        writer.append([counted(tag) for tag in tags])
+        reader.refresh()
+        cache.extend()
+        check(cache, reader)
+    assert reader.first_frame_id > 0
+    assert encoder.encoded == reader.end_frame_id
+    writer.append([counted(24) for _ in range(5)])
+    writer.append([counted(23) for _ in range(5)])
+    reader.refresh()
+    cache.extend()
+    check(cache, reader)
+
+
+def test_a_cleared_cache_encodes_anew(tmp_path):
+    reader = buffer_of(tmp_path, [counted(3)])
+    encoder = Encoder()
+    cache = LatentCache(reader, encoder, torch.device("cpu"))
+    cache.extend()
+    encoder.offset = 5.0
+    cache.clear()
+    cache.extend()
+    assert (cache[torch.tensor([[0, 1], [2, 2]])][:, :, 0, 0, 0] == torch.tensor([[5.0, 6], [7, 7]])).all()
+    assert reader.frame_shape == (SIZE, SIZE, 3)

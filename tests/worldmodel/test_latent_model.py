@@ -1,0 +1,329 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from counted_latents import UNKNOWN, knowing, told
+from counting import length_of, read
+from playing import SIZE, buffer_of, counted
+from tiny import CONFIG, begun, dreamed, noise_frames, random_segment, tiny
+from torch import nn
+
+from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.latent.config import SamplerConfig
+from worldmodel.latent.model import LatentDream
+
+CONTEXT, HORIZON = 4, 3
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# The counting game: what caused what.
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory):
+    """Windows of the counting game, some with padding at their beginning, some at their end."""
+    reader = buffer_of(tmp_path_factory.mktemp("buffer"), [counted(tag) for tag in range(12)])
+    drawn = segment(reader, WindowSampler(reader, CONTEXT, HORIZON, "all").sample(256, np.random.default_rng(0)))
+    assert not drawn.mask[:, 0].all()
+    assert not drawn.mask[:, -1].all()
+    return drawn
+
+
+def totals(model, windows):
+    torch.manual_seed(0)
+    return {name: loss.item() for name, loss in model.losses(windows).items()}
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_context_action_and_target_belong_together_at_every_step(windows, residual):
+    model = knowing(SIZE, residual=residual)
+    losses = totals(model, windows)
+    assert losses.pop("denoising") < 1e-6
+    assert losses == dict.fromkeys(losses, 0.0)
+    assert len(model.denoiser.contexts) == HORIZON
+
+
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        (lambda w: replace(w, actions=w.actions.roll(1, 1)), "denoising"),
+        (lambda w: replace(w, actions=w.actions.roll(-1, 1)), "action"),
+        (lambda w: replace(w, frames=w.frames.roll(1, 1)), "reward"),
+        (lambda w: replace(w, rewards=w.rewards.roll(1, 1)), "reward"),
+        (lambda w: replace(w, terminated=w.terminated.roll(-1, 1)), "termination"),
+    ],
+)
+def test_an_off_by_one_is_noticed(windows, change, noticed):
+    assert totals(knowing(SIZE), change(windows))[noticed] > 0.01
+
+
+def test_the_history_is_the_one_that_led_through_the_context(windows):
+    model = knowing(SIZE)
+    model.losses(windows)
+    for k, (context, history) in enumerate(zip(model.denoiser.contexts, model.denoiser.histories, strict=True)):
+        there = windows.mask[:, CONTEXT + k]
+        count, led, _ = told(context[there])
+        assert history.shape == (256, CONTEXT)
+        begun = count[:, 1:] > 0
+        assert torch.equal(history[there, :-1][begun], led[:, 1:][begun])
+        assert (history[there, :-1][~begun] == UNKNOWN).all()
+        assert (history[there, -1] < UNKNOWN).all()
+
+
+def test_unrolled_steps_go_on_from_the_models_own_prediction(windows):
+    model = knowing(SIZE)
+    model.losses(windows)
+    first, second, third = model.denoiser.contexts
+    torch.testing.assert_close(second[:, :-1], first[:, 1:])
+    torch.testing.assert_close(third[:, :-1], second[:, 1:])
+    wrong = knowing(SIZE)
+    wrong.denoiser.forward = lambda noisy, *_: torch.zeros_like(noisy) + 0 * wrong.denoiser.weight
+    contexts = []
+    wrong.denoiser.register_forward_pre_hook(lambda _, inputs: contexts.append(inputs[2]))
+    wrong.losses(windows)
+    real = wrong.autoencoder.encode(windows.frames[:, CONTEXT])
+    assert not torch.allclose(contexts[1][:, -1], real, atol=0.1)
+
+
+def test_a_dream_of_the_counting_game_counts(windows):
+    model = knowing(SIZE)
+    model.head = nn.Identity()
+    model.head.forward = lambda pictures, actions: SimpleNamespace(pictures=pictures, actions=actions)
+    model.head.draw = lambda outcome, _: (outcome.pictures, outcome.actions)
+    model.head.doubt = lambda outcome: None
+    first = read(windows.frames[:, CONTEXT - 1])
+    dream = model.begin(windows.frames[:, :CONTEXT], windows.actions[:, : CONTEXT - 1], windows.mask[:, :CONTEXT])
+    for step in range(1, 7):
+        actions = torch.randint(3, (256,), generator=seeded(step))
+        dream, outcome = model.step(dream, actions, seeded(step))
+        count, led, tag = told(outcome.rewards)
+        for told_, expected in ((count[:, 2], first.count + step), (led[:, 2], actions), (tag[:, 2], first.tag)):
+            assert torch.equal(told_, expected)
+        assert torch.equal(count[:, 1], first.count + step - 1)
+        assert torch.equal(outcome.terminated, actions)
+        newest, _, _ = told(dream.latents[:, -1])
+        assert torch.equal(newest, first.count + step)
+        assert torch.equal(dream.actions[:, -1], actions)
+
+
+# What counts and what does not.
+
+
+def spoil_padding(windows):
+    """The same windows with something else wherever they are padded, but for the frames before a game's start."""
+    spoiled = replace(windows, **{name: getattr(windows, name).clone() for name in
+                                  ("frames", "actions", "rewards", "terminated")})  # fmt: skip
+    after = ~windows.mask & (torch.arange(windows.mask.shape[1]) >= windows.context)
+    outside = ~(windows.mask[:, 1:] & windows.mask[:, :-1])
+    spoiled.frames[after] = 255 - spoiled.frames[after]
+    spoiled.actions[outside] = (spoiled.actions[outside] + 1) % 3
+    spoiled.rewards[outside] += 1
+    spoiled.terminated[outside] ^= True
+    return spoiled
+
+
+def test_padding_counts_in_no_loss():
+    model, windows = tiny(), random_segment()
+    spoiled = spoil_padding(windows)
+    assert not torch.equal(spoiled.frames, windows.frames)
+    assert totals(model, spoiled) == totals(model, windows)
+
+
+def test_what_is_no_padding_counts():
+    model, windows = tiny(shift=0.0), random_segment()
+    other = spoil_padding(replace(windows, mask=torch.zeros_like(windows.mask)))
+    before = totals(model, replace(windows, mask=torch.ones_like(windows.mask)))
+    after = totals(model, replace(other, mask=torch.ones_like(windows.mask)))
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_a_segment_of_nothing_but_padding_costs_nothing():
+    windows = random_segment()
+    windows.mask[:, CONTEXT:] = False
+    assert totals(tiny(), windows) == {"denoising": 0.0, "reward": 0.0, "termination": 0.0}
+
+
+def test_cached_latents_stand_for_their_frames():
+    model, windows = tiny(), random_segment()
+    latents = model.autoencoder.encode(windows.frames.flatten(0, 1)).unflatten(0, windows.mask.shape)
+    cached = replace(windows, latents=latents, frames=torch.empty(0, dtype=torch.uint8))
+    assert totals(model, cached) == pytest.approx(totals(model, windows), rel=1e-4)
+
+
+def test_shifted_windows_teach_the_denoiser_but_not_the_head():
+    windows = random_segment()
+    losses = totals(tiny(shift=1.0), windows)
+    assert losses["denoising"] > 0
+    assert losses["reward"] == losses["termination"] == 0
+
+
+# The context's noise.
+
+
+class Listener(nn.Module):
+    """A denoiser that keeps the context and the level that it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.context, self.level = [], []
+
+    def forward(self, noisy, timesteps, context, actions, level):
+        self.context.append(context)
+        self.level.append(level)
+        return torch.zeros_like(noisy)
+
+
+def strengths_and_levels(listener):
+    strength = torch.cat([context.flatten(1).std(1) for context in listener.context])
+    return strength, torch.cat(listener.level)
+
+
+def listening(**changes):
+    model = tiny(stirred=False, max_context_noise=0.5, **changes)
+    model.denoiser = Listener()
+    return model
+
+
+def level_of(strength):
+    return (strength / 0.5 * CONFIG.noise_levels).floor().clamp_max(CONFIG.noise_levels - 1).long()
+
+
+def test_training_tells_the_noise_that_it_adds():
+    model, windows = listening(shift=0.0), random_segment(batch=200, horizon=1)
+    latents = torch.zeros(200, CONTEXT + 1, 4, 32, 32)
+    model._outcomes = lambda *_: {}
+    torch.manual_seed(0)
+    model.losses(replace(windows, latents=latents))
+    strength, level = strengths_and_levels(model.denoiser)
+    clean = strength == 0
+    assert 0.35 < clean.float().mean() < 0.65
+    assert (level[clean] == 0).all()
+    assert strength.max() < 0.52
+    low, high = level_of(strength[~clean] * 0.97), level_of(strength[~clean] * 1.03)
+    assert ((low <= level[~clean]) & (level[~clean] <= high)).all()
+    assert len(level.unique()) == CONFIG.noise_levels
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.03, 0.12, 0.31, 0.5])
+def test_dreaming_tells_it_by_the_same_convention(strength):
+    model = listening(context_noise=strength)
+    model.imagine(torch.zeros(4, CONTEXT, 4, 32, 32), torch.zeros(4, CONTEXT, dtype=torch.long), seeded())
+    added, level = strengths_and_levels(model.denoiser)
+    torch.testing.assert_close(added, torch.full_like(added, strength), rtol=0.03, atol=0)
+    assert (level == level_of(torch.tensor(strength))).all()
+
+
+def test_the_dream_itself_keeps_no_context_noise():
+    model = tiny(context_noise=0.3)
+    dream = begun(model)
+    after, _ = model.step(dream, torch.zeros(3, dtype=torch.long), seeded())
+    assert torch.equal(after.latents[:, :-1], dream.latents[:, 1:])
+
+
+# Dreams.
+
+
+def test_a_dream_begins_with_what_was_seen():
+    model, frames = tiny(), noise_frames(3, CONTEXT)
+    mask = torch.tensor([[True] * 4, [False, False, True, True], [False, False, False, True]])
+    actions = torch.tensor([[0, 1, 2]] * 3)
+    dream = model.begin(frames, actions, mask)
+    assert dream.actions.tolist() == [[0, 1, 2], [3, 3, 2], [3, 3, 3]]
+    torch.testing.assert_close(model.observe(dream, "latents"), model.encode(frames[:, -1]))
+    assert torch.equal(model.observe(dream), model.reconstruct(frames[:, -1]))
+
+
+@pytest.mark.parametrize("observation", ["frames", "latents"])
+def test_observations_have_the_shape_they_are_said_to(observation):
+    model = tiny()
+    seen = model.observe(begun(model), observation)
+    assert seen.shape == (3, *model.observation_shape(observation))
+    assert seen.dtype == (torch.uint8 if observation == "frames" else torch.float32)
+    assert model.frame_shape == (16, 16, 3)
+    assert model.observation_shape("latents") == (4, 4, 4)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "euler", "dpm"])
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_a_step_brings_picture_reward_end_and_doubt(solver, steps):
+    model = tiny(sampler=SamplerConfig(solver, steps))
+    dream, step = model.step(begun(model), torch.tensor([0, 1, 2]), seeded())
+    assert dream.latents.shape == (3, CONTEXT, 4, 4, 4)
+    assert dream.latents.isfinite().all()
+    assert dream.actions.shape == (3, CONTEXT - 1)
+    assert (step.rewards.shape, step.rewards.dtype) == ((3,), torch.float32)
+    assert (step.terminated.shape, step.terminated.dtype) == ((3,), torch.bool)
+    assert (step.doubt.shape, step.doubt.dtype) == ((3,), torch.float32)
+    assert not dream.latents.requires_grad
+
+
+def test_the_same_seed_dreams_the_same_dream():
+    model = tiny()
+    first = dreamed(model)
+    torch.rand(5)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(dreamed(model), first, strict=True))
+    assert not torch.allclose(dreamed(model, seed=1)[1], first[1], atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_dream_does_not_depend_on_those_beside_it(adapted):
+    model = tiny(adapted=adapted)
+    dream, noise = begun(model, count=5), torch.randn(5, 4, 4, 4)
+    history = torch.cat([dream.actions, torch.arange(5)[:, None] % 3], dim=1)
+
+    def drawn(rows):
+        level = torch.zeros(len(noise[rows]), dtype=torch.long)
+
+        def predict(noisy, timesteps):
+            return model.denoiser(noisy, timesteps, dream.latents[rows], history[rows], level)
+
+        latents = model.sampler.sample(predict, noise[rows])
+        outcome = model.head(torch.cat([dream.latents[rows, -2:], latents[:, None]], 1), history[rows, -1])
+        return latents, outcome.rewards[:, -1], outcome.terminated[:, -1], model.autoencoder.decode(latents)
+
+    together = drawn(slice(0, 5))
+    alone = drawn(slice(4, 5))
+    torch.testing.assert_close(alone[0], together[0][4:5], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(alone[1:3], together[1:3], atol=1e-4, rtol=1e-4)
+    assert (alone[3].int() - together[3][4:5].int()).abs().max() <= 1
+
+
+def test_dreams_can_be_mixed_and_go_on_as_they_would_have():
+    model = tiny()
+    one, other = begun(model, seed=0), begun(model, seed=1)
+    actions = torch.zeros(3, dtype=torch.long)
+    finished = torch.tensor([False, True, False])
+    mixed, _ = model.step(one.where(finished, other), actions, seeded())
+    (ours, _), (theirs, _) = model.step(one, actions, seeded()), model.step(other, actions, seeded())
+    expected = ours.where(finished, theirs)
+    torch.testing.assert_close(mixed.latents, expected.latents)
+    assert isinstance(mixed, LatentDream)
+
+
+def test_actions_lead_the_dream():
+    model = tiny()
+    dream = begun(model)
+    left, right = (model.step(dream, torch.full((3,), action), seeded())[0] for action in (0, 2))
+    difference = (left.latents[:, -1] - right.latents[:, -1]).abs().amax((1, 2, 3))
+    assert (difference > 1e-3).all()
+
+
+def test_past_actions_in_another_order_lead_elsewhere():
+    model = tiny()
+    dream = replace(begun(model), actions=torch.tensor([[0, 1, 2]] * 3))
+    swapped = replace(dream, actions=torch.tensor([[1, 0, 2]] * 3))
+    one, other = (model.step(d, torch.zeros(3, dtype=torch.long), seeded())[0] for d in (dream, swapped))
+    assert ((one.latents[:, -1] - other.latents[:, -1]).abs().amax((1, 2, 3)) > 1e-4).all()
+
+
+def test_the_counting_games_end_when_they_should(windows):
+    """The windows reach the games' ends, so that the tests above have seen one."""
+    seen = read(windows.frames[:, CONTEXT])
+    assert (windows.terminated[:, CONTEXT - 1] == (seen.count == length_of(seen.tag))).all()
+    assert windows.terminated[:, CONTEXT - 1].any()

@@ -1,0 +1,184 @@
+"""Reading a buffer folder while somebody else may go on writing it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data.chunk import Chunk, map_chunk
+from worldmodel.data.episode import STEP_FIELDS, EpisodeInfo
+from worldmodel.data.index import BufferIndex, read_index
+from worldmodel.errors import UserError
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """An episode of the buffer.
+
+    Attributes:
+        info: Where it comes from.
+        length: Its steps; it has one frame more.
+        first_frame: Id of its first frame; those that follow are numbered on.
+        first_step: Number of its first step.
+        return_: Sum of its rewards.
+        ended: Whether the game ends with it (it may also have been cut off while the game went on).
+    """
+
+    info: EpisodeInfo
+    length: int
+    first_frame: int
+    first_step: int
+    return_: float
+    ended: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """All steps in a buffer, end to end, oldest first: each (num_steps,); see `Episode`."""
+
+    actions: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    life_lost: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeTable:
+    """All episodes in a buffer as columns, each int64, (episodes,).
+
+    Attributes:
+        ordinal: Number of the episode among all ever written.
+        length: Its steps.
+        first_frame: Id of its first frame.
+        offset: Place of its first step in `Steps`.
+    """
+
+    ordinal: NDArray[np.int64]
+    length: NDArray[np.int64]
+    first_frame: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+class BufferReader:
+    """The play in a buffer folder, mapped.
+
+    A frame has an id that never changes, not even when chunks before it are evicted; frame k of an episode is
+    `first_frame + k`. All ids that can be read are those from `first_frame_id` up to `end_frame_id`, excluded.
+
+    Attributes:
+        num_chunks: Chunks ever written up to the newest one that is seen here: what a second reader must be given as
+            `chunks` to see no more than this one.
+        num_steps: Steps that are there.
+        num_frames: Frames that are there.
+        first_frame_id: The oldest frame that is there.
+        end_frame_id: One past the newest frame's id; as long as nothing is evicted, the same as `num_frames`.
+        action_spec: The game's actions.
+        frame_shape: (height, width, 3).
+        episodes: All episodes that are there, oldest first.
+        steps: All their steps.
+        table: The episodes as columns.
+        generation: Changes whenever `refresh` saw something new.
+    """
+
+    def __init__(self, folder: str | Path, chunks: int | None = None) -> None:
+        """Map the buffer in `folder`, or only the first `chunks` chunks ever written to it.
+
+        Raises:
+            UserError: If there is no buffer, or one of its files is damaged or missing.
+        """
+        self._folder = Path(folder)
+        self._limit = chunks
+        self._mapped: dict[str, Chunk] = {}
+        self._seen: BufferIndex | None = None
+        self.generation = -1
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See what was appended and evicted since."""
+        index = self._index()
+        try:
+            mapped = self._map(index)
+        except FileNotFoundError as error:
+            if self._index() == index:
+                raise UserError(f"{error.filename} is missing: restore it, or start a new run folder.") from error
+            # It was evicted after the index had been read.
+            return self.refresh()
+        if index != self._seen:
+            self._mapped, self._seen = mapped, index
+            self._take(index)
+        return None
+
+    def frames(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The frames with these ids.
+
+        Args:
+            index: Ids of any shape.
+
+        Returns:
+            uint8, (*index.shape, height, width, 3).
+
+        Raises:
+            IndexError: If there is no such frame.
+        """
+        ids = np.asarray(index, np.int64).ravel()
+        if ids.size and not self.first_frame_id <= ids.min() <= ids.max() < self.end_frame_id:
+            raise IndexError(f"frame ids go from {self.first_frame_id} to {self.end_frame_id - 1}")
+        order = np.argsort(ids, kind="stable")
+        ordered = ids[order]
+        cuts = np.searchsorted(ordered, self._chunk_firsts)
+        frames = np.empty((ids.size, *self.frame_shape), np.uint8)
+        for chunk, first, begin, end in zip(self._chunks, self._chunk_firsts[:-1], cuts[:-1], cuts[1:], strict=True):
+            if begin < end:
+                frames[order[begin:end]] = chunk.frames[ordered[begin:end] - first]
+        return frames.reshape(*np.shape(index), *self.frame_shape)
+
+    def _index(self) -> BufferIndex:
+        index = read_index(self._folder)
+        return index if self._limit is None else index.first(self._limit)
+
+    def _map(self, index: BufferIndex) -> dict[str, Chunk]:
+        """The index's chunks by checksum: a name may come again, with other content, when a run is resumed."""
+        return {e.sha256: self._mapped.get(e.sha256) or map_chunk(self._folder, e) for e in index.chunks}
+
+    def _take(self, index: BufferIndex) -> None:
+        written = index.written
+        self.generation += 1
+        self.num_chunks = written.chunks
+        self.num_steps = written.steps - index.evicted.steps
+        self.num_frames = written.frames - index.evicted.frames
+        self.first_frame_id, self.end_frame_id = index.evicted.frames, written.frames
+        self.action_spec = index.action_spec
+        self.frame_shape = index.frame_shape
+        self._chunks = [self._mapped[entry.sha256] for entry in index.chunks]
+        sizes = [index.evicted.frames, *(entry.frames for entry in index.chunks)]
+        self._chunk_firsts = np.cumsum(sizes, dtype=np.int64)
+        self.steps = _join(self._chunks)
+        self.table = _table(index)
+        self.episodes = _records(index, self.table, self.steps)
+
+
+def _join(chunks: Sequence[Chunk]) -> Steps:
+    return Steps(**{name: np.concatenate([np.empty(0, dtype), *(getattr(chunk, name) for chunk in chunks)])
+                    for name, dtype in STEP_FIELDS.items()})  # fmt: skip
+
+
+def _table(index: BufferIndex) -> EpisodeTable:
+    lengths = np.array([e.length for chunk in index.chunks for e in chunk.episodes], np.int64)
+    count = np.arange(len(lengths))
+    offset = np.cumsum(lengths) - lengths
+    gone = index.evicted
+    return EpisodeTable(gone.episodes + count, lengths, gone.frames + offset + count, offset)
+
+
+def _records(index: BufferIndex, table: EpisodeTable, steps: Steps) -> list[EpisodeRecord]:
+    entries = [entry for chunk in index.chunks for entry in chunk.episodes]
+    ended = (steps.terminated | steps.truncated)[table.offset + table.length - 1]
+    columns = (table.first_frame, index.evicted.steps + table.offset, ended)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        EpisodeRecord(entry.info, entry.length, first_frame, first_step, entry.return_, end)
+        for entry, (first_frame, first_step, end) in zip(entries, rows, strict=True)
+    ]

@@ -1,0 +1,126 @@
+"""Where dreams begin: contexts cut from real play."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from worldmodel.data.reader import BufferReader
+from worldmodel.errors import UserError
+from worldmodel.files import write_whole
+
+NEAR_END = (5, 20)
+"""Steps before a game's end that count as near it, both included."""
+
+
+@dataclass(frozen=True)
+class StartMix:
+    """Which moments dreams begin at; the shares add up to 1."""
+
+    uniform: float = 0.4
+    """share of starts at any step, all equally likely"""
+    near_end: float = 0.3
+    """share of starts 5 to 20 steps before a game terminated"""
+    beginning: float = 0.3
+    """share of starts at a game's first frame"""
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """N contexts from which dreams begin.
+
+    Attributes:
+        frames: uint8, (N, context, height, width, 3), newest last.
+        actions: int64, (N, context - 1): `actions[:, i]` led from `frames[:, i]` to `frames[:, i + 1]`.
+        mask: bool, (N, context): False where the first frame is repeated.
+        episode: int64, (N,): place in `BufferReader.episodes`; -1 if not known.
+        step: int64, (N,): the newest frame's place in its episode, where there is always an action to follow; -1 if
+            not known.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    episode: NDArray[np.int64]
+    step: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
+def draw_starts(
+    reader: BufferReader, count: int, context: int, rng: np.random.Generator, mix: StartMix | None = None
+) -> Starts:
+    """Draw `count` starts by `mix`; a kind that the buffer has none of is drawn uniformly instead.
+
+    Raises:
+        UserError: If the buffer is empty.
+    """
+    if not reader.episodes:
+        raise UserError("the buffer is empty: collect some play before dreams begin from it.")
+    mix = mix or StartMix()
+    kind = rng.choice(3, size=count, p=[mix.uniform, mix.near_end, mix.beginning])
+    episode, step = _uniform(reader, count, rng)
+    for index, draw in ((1, _near_end), (2, _beginning)):
+        rows = np.flatnonzero(kind == index)
+        if (drawn := draw(reader, len(rows), rng)) is not None:
+            episode[rows], step[rows] = drawn
+    return _contexts(reader, episode, step, context)
+
+
+def save_starts(path: str | Path, starts: Starts) -> None:
+    """Write the contexts, without where they come from, as safetensors."""
+    write_whole(Path(path), save({"frames": starts.frames, "actions": starts.actions, "mask": starts.mask}))
+
+
+def load_starts(path: str | Path) -> Starts:
+    """Read what `save_starts` wrote.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    try:
+        arrays = load(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: give the starts of the dreams, or a folder that holds them.") from error
+    unknown = np.full(len(arrays["mask"]), -1)
+    return Starts(arrays["frames"], arrays["actions"], arrays["mask"], unknown, unknown.copy())
+
+
+Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _uniform(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn:
+    drawn = rng.integers(reader.num_steps, size=count)
+    episode = np.searchsorted(reader.table.offset, drawn, side="right") - 1
+    return episode, drawn - reader.table.offset[episode]
+
+
+def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
+    table = reader.table
+    ends = np.flatnonzero(reader.steps.terminated[table.offset + table.length - 1])
+    if not len(ends):
+        return None
+    episode = rng.choice(ends, size=count)
+    low, high = NEAR_END
+    return episode, (table.length[episode] - rng.integers(low, high + 1, size=count)).clip(0)
+
+
+def _beginning(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
+    begun = np.flatnonzero([record.info.start == 0 for record in reader.episodes])
+    if not len(begun):
+        return None
+    return rng.choice(begun, size=count), np.zeros(count, np.int64)
+
+
+def _contexts(reader: BufferReader, episode: NDArray[np.int64], step: NDArray[np.int64], context: int) -> Starts:
+    table = reader.table
+    time = step[:, None] + np.arange(1 - context, 1)
+    mask = time >= 0
+    known = mask[:, :-1]
+    at = table.offset[episode][:, None] + time[:, :-1].clip(0)
+    actions = np.where(known, reader.steps.actions[at], 0)
+    frames = reader.frames(table.first_frame[episode][:, None] + time.clip(0))
+    return Starts(frames, actions, mask, episode.astype(np.int64), step)

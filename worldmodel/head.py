@@ -1,0 +1,131 @@
+"""The reward and termination head, shared by all families."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worldmodel.head_config import HeadConfig
+
+_BINS = 41
+_BIN_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the members of the head say of a step: raw logits.
+
+    Attributes:
+        rewards: (members, batch, classes).
+        terminated: (members, batch).
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+
+
+class Head(nn.Module):
+    """An ensemble that reads reward and termination off the last two pictures, the next one and the action.
+
+    Reward is one of three signs, sampled (DIAMOND, Alonso et al., 2024), or a two-hot distribution over symlog bins,
+    expected (DreamerV3, Hafner et al., 2023). Termination is a probability, sampled. The members differ in their
+    initialisation; how far they disagree is the model's doubt.
+    """
+
+    bins: Tensor
+
+    def __init__(self, config: HeadConfig, channels: int, size: int, num_actions: int) -> None:
+        """A head on pictures (channels, size, size)."""
+        super().__init__()
+        self.config = config
+        self.classes = 3 if config.rewards == "sign" else _BINS
+        self.members = nn.ModuleList(
+            _Member(3 * channels, size, num_actions, config, self.classes + 1) for _ in range(config.members)
+        )
+        self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
+
+    def forward(self, pictures: Tensor, actions: Tensor) -> Outcome:
+        """Logits for a step.
+
+        Args:
+            pictures: (batch, 3, channels, h, w): the last two and the one that came.
+            actions: int64, (batch,), the action between the last two of them.
+        """
+        logits = torch.stack([member(pictures.flatten(1, 2), actions) for member in self.members]).float()
+        return Outcome(rewards=logits[..., :-1], terminated=logits[..., -1])
+
+    def losses(self, outcome: Outcome, rewards: Tensor, terminated: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Cross entropies, averaged over members and over the steps that are `valid` (bool, (batch,))."""
+        members = len(self.members)
+        reward = functional.cross_entropy(
+            outcome.rewards.flatten(0, 1), self._reward_target(rewards).repeat(members, 1), reduction="none"
+        )
+        end = functional.binary_cross_entropy_with_logits(
+            outcome.terminated, terminated.float().expand(members, -1), reduction="none"
+        )
+        count = valid.sum().clamp_min(1)
+        return {
+            "reward": (reward.view(members, -1).mean(0) * valid).sum() / count,
+            "termination": (end.mean(0) * valid).sum() / count,
+        }
+
+    def draw(self, outcome: Outcome, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Rewards (float32, (batch,)) and ends (bool, (batch,)), both from the members' mean probabilities."""
+        probabilities = outcome.rewards.softmax(-1).mean(0)
+        if self.config.rewards == "sign":
+            rewards = torch.multinomial(probabilities, 1, generator=generator)[:, 0].float() - 1
+        else:
+            rewards = symexp(probabilities @ self.bins)
+        chance = outcome.terminated.sigmoid().mean(0)
+        uniform = torch.rand(chance.shape, generator=generator, device=chance.device)
+        return rewards, uniform < chance
+
+    def doubt(self, outcome: Outcome) -> Tensor:
+        """Standard deviation of the members' termination probabilities, float32 (batch,)."""
+        return outcome.terminated.sigmoid().std(0, unbiased=False)
+
+    def _reward_target(self, rewards: Tensor) -> Tensor:
+        if self.config.rewards == "sign":
+            return functional.one_hot(rewards.sign().long() + 1, 3).float()
+        return two_hot(symlog(rewards), self.bins)
+
+
+class _Member(nn.Module):
+    def __init__(self, channels: int, size: int, num_actions: int, config: HeadConfig, outputs: int) -> None:
+        super().__init__()
+        hidden = config.hidden
+        self.dropout = nn.Dropout(config.dropout)
+        self.action = nn.Embedding(num_actions, hidden)
+        self.enter = nn.Conv2d(channels, hidden // 2, 3, padding=1)
+        self.shrink = nn.Conv2d(hidden // 2, hidden // 2, 3, stride=2, padding=1)
+        self.gather = nn.Linear(hidden // 2 * ((size + 1) // 2) ** 2, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.out = nn.Linear(hidden, outputs)
+
+    def forward(self, pictures: Tensor, actions: Tensor) -> Tensor:
+        hidden = functional.silu(self.shrink(functional.silu(self.enter(pictures))))
+        gathered = self.gather(self.dropout(hidden.flatten(1))) + self.action(actions)
+        return self.out(self.dropout(functional.silu(self.norm(gathered))))
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|)."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of `symlog`."""
+    return x.sign() * x.abs().expm1()
+
+
+def two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """Weights over evenly spaced `bins` whose mean is x: (n,) to (n, bins)."""
+    step = bins[1] - bins[0]
+    position = ((x.clamp(bins[0], bins[-1]) - bins[0]) / step).clamp(0, len(bins) - 1)
+    lower = position.floor().long().clamp_max(len(bins) - 2)
+    upper_weight = (position - lower).unsqueeze(-1)
+    return (
+        functional.one_hot(lower, len(bins)) * (1 - upper_weight)
+        + functional.one_hot(lower + 1, len(bins)) * upper_weight
+    )

@@ -1,0 +1,108 @@
+"""The U-Net that predicts the next latent, and what it is told."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.embeddings import TimestepEmbedding
+from torch import Tensor, nn
+
+from worldmodel.latent.config import LatentConfig
+from worldmodel.spaces import ActionSpec
+
+
+class Conditioner(nn.Module):
+    """Turns the action history and the context's noise level into tokens and one vector.
+
+    The history is ordered: every token carries its position, the last one is the action that causes the frame. The
+    index one past the last action stands for "not known" (before the game began).
+    """
+
+    def __init__(self, num_actions: int, context: int, noise_levels: int, dim: int) -> None:
+        super().__init__()
+        self.action = nn.Embedding(num_actions + 1, dim)
+        self.position = nn.Parameter(torch.randn(context, dim) * 0.02)
+        self.noise = nn.Embedding(noise_levels, dim)
+
+    def forward(self, actions: Tensor, noise_level: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (batch, context + 1, dim) and a vector (batch, (context + 1) * dim).
+
+        Args:
+            actions: int64, (batch, context), oldest first, the causing one last.
+            noise_level: int64, (batch,).
+        """
+        tokens = torch.cat([self.action(actions) + self.position, self.noise(noise_level)[:, None]], dim=1)
+        return tokens, tokens.flatten(1)
+
+
+class Denoiser(nn.Module):
+    """A `UNet2DConditionModel` that sees the context beside the noisy target.
+
+    Context frames enter as channels through the widened `conv_in` (the target's channels last, as the base had them),
+    the action history as cross-attention tokens and, in order, through the class embedding.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, conditioner: Conditioner) -> None:
+        super().__init__()
+        self.unet = unet
+        self.conditioner = conditioner
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, level: Tensor) -> Tensor:
+        """The network's prediction, float32 (batch, channels, h, w).
+
+        Args:
+            noisy: (batch, channels, h, w).
+            timesteps: int64, (batch,).
+            context: (batch, context, channels, h, w).
+            actions: int64, (batch, context).
+            level: int64, (batch,), the context's noise level.
+        """
+        tokens, vector = self.conditioner(actions, level)
+        stacked = torch.cat([context.flatten(1, 2), noisy], dim=1)
+        return self.unet(stacked, timesteps, tokens, class_labels=vector).sample.float()
+
+
+def build_denoiser(config: LatentConfig, spec: ActionSpec) -> Denoiser:
+    """A small denoiser of our own, to be trained from scratch as a base."""
+    channels, net = config.autoencoder.latent_channels, config.denoiser
+    unet = UNet2DConditionModel(
+        sample_size=config.frame_size // 2 ** (len(config.autoencoder.channels) - 1),
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=net.channels,
+        layers_per_block=net.layers,
+        down_block_types=("DownBlock2D",) * len(net.channels),
+        up_block_types=("UpBlock2D",) * len(net.channels),
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        cross_attention_dim=net.action_dim,
+        attention_head_dim=net.attention_head_dim,
+        norm_num_groups=16,
+    )
+    return condition(unet, config, spec)
+
+
+def condition(unet: UNet2DConditionModel, config: LatentConfig, spec: ActionSpec) -> Denoiser:
+    """Give a plain U-Net the context, the actions and the noise level; at first it behaves as it did before."""
+    dim = unet.config.cross_attention_dim
+    widen_conv_in(unet, config.context)
+    add_class_embedding(unet, (config.context + 1) * dim)
+    return Denoiser(unet, Conditioner(spec.num_actions, config.context, config.noise_levels, dim))
+
+
+@torch.no_grad()
+def widen_conv_in(unet: UNet2DConditionModel, context: int) -> None:
+    """Let `conv_in` take `context` latents before the target's, whose filters stay; the new filters are zero."""
+    old = unet.conv_in
+    new = nn.Conv2d(old.in_channels * (context + 1), old.out_channels, old.kernel_size, padding=old.padding)
+    weight = torch.zeros_like(new.weight)
+    weight[:, -old.in_channels :] = old.weight
+    new.load_state_dict({"weight": weight, "bias": old.bias})
+    unet.conv_in = new
+    unet.register_to_config(in_channels=new.in_channels)
+
+
+def add_class_embedding(unet: UNet2DConditionModel, dim: int) -> None:
+    """Add a projection of a vector to the time embedding, zero at first."""
+    width = unet.time_embedding.linear_2.out_features
+    unet.class_embedding = TimestepEmbedding(dim, width)
+    nn.init.zeros_(unet.class_embedding.linear_2.weight)
+    nn.init.zeros_(unet.class_embedding.linear_2.bias)
+    unet.register_to_config(class_embed_type="projection", projection_class_embeddings_input_dim=dim)

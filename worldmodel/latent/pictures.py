@@ -1,0 +1,48 @@
+"""Frames for the autoencoder, weighted towards what moves."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.windows import WindowSampler
+
+_EMPHASIS = 20.0
+_VISIBLE = 10.0
+
+
+class Pictures:
+    """Draws training frames, shifted at random, with a weight for every pixel.
+
+    A game's picture is mostly background: where a pixel differs from its median over the buffer it counts 21 times.
+    Shifted by up to half a frame (Yarats et al., 2021, "DrQ"), what was seen at one place is drawn well at any.
+    """
+
+    def __init__(self, reader: BufferReader, rng: np.random.Generator) -> None:
+        self._reader = reader
+        self._windows = WindowSampler(reader, 1, 1)
+        self._background = self._frames(256, rng).float().median(0).values
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`count` frames, uint8 (count, height, width, 3), and weights (count, 1, height, width) of mean 1."""
+        frames = self._frames(count, rng)
+        moving = (frames.float() - self._background).abs().amax(-1) > _VISIBLE
+        weight = 1 + _EMPHASIS * moving.float()
+        rows, columns = _shifts(frames.shape, rng)
+        batch = torch.arange(count)[:, None, None]
+        return frames[batch, rows, columns], (weight / weight.mean())[batch, rows, columns][:, None]
+
+    def _frames(self, count: int, rng: np.random.Generator) -> Tensor:
+        ids = self._windows.sample(count, rng).frame_ids
+        return torch.from_numpy(self._reader.frames(ids[:, 1]))
+
+
+def _shifts(shape: torch.Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Row and column indices that shift each frame by its own amount, the border repeated; a third stay in place."""
+    count, height, width = shape[:3]
+    kept = rng.random(count) < 1 / 3
+    down = np.where(kept, 0, rng.integers(-height // 2, height // 2 + 1, count))
+    right = np.where(kept, 0, rng.integers(-width // 2, width // 2 + 1, count))
+    rows = (np.arange(height) + down[:, None]).clip(0, height - 1)
+    columns = (np.arange(width) + right[:, None]).clip(0, width - 1)
+    return torch.from_numpy(rows)[:, :, None], torch.from_numpy(columns)[:, None, :]

@@ -1,0 +1,133 @@
+"""Dataclasses as plain values, the kind that JSON and TOML hold, and back with every name and type checked."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from worldmodel.errors import UserError
+
+T = TypeVar("T")
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+
+
+def to_plain(value: Any) -> Any:
+    """`value`, a dataclass or any nesting of them, as dictionaries, lists, numbers and texts."""
+    if is_dataclass(value):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_plain(kind: type[T], values: Any, source: str) -> T:
+    """The dataclass `kind` that `to_plain` took apart.
+
+    Args:
+        kind: The dataclass.
+        values: What `to_plain` gave.
+        source: Where `values` come from; errors begin with it.
+
+    Raises:
+        UserError: If a name is unknown or missing, or a value has the wrong type.
+    """
+    converted = _checked(kind, values, source, "")
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in converted and not _has_default(field):
+            raise UserError(f"{source}: {field.name!r} is missing; write it, or take a whole file.")
+    return kind(**converted)
+
+
+def overlay(base: T, values: Any, source: str, prefix: str = "") -> T:
+    """The dataclass `base` with those fields replaced that `values` names, at any depth.
+
+    Raises:
+        UserError: If a name is unknown (the nearest is told), or a value has the wrong type.
+    """
+    names = [field.name for field in fields(base) if is_dataclass(getattr(base, field.name))]  # type: ignore[arg-type]
+    nested = {key: value for key, value in _mapping(values, source, prefix).items() if _spelled(key) in names}
+    flat = {key: value for key, value in values.items() if key not in nested}
+    changes = _checked(type(base), flat, source, prefix)
+    for key, value in nested.items():
+        name = _spelled(key)
+        changes[name] = overlay(getattr(base, name), value, source, f"{prefix}{name}.")
+    return replace(base, **changes)  # type: ignore[type-var]
+
+
+def dotted(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf of a dataclass by its dotted name: `{"fit.steps": 300, ...}`."""
+    leaves: dict[str, Any] = {}
+    for field in fields(value):
+        item, name = getattr(value, field.name), f"{prefix}{field.name}"
+        leaves |= dotted(item, f"{name}.") if is_dataclass(item) else {name: item}
+    return leaves
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A closing clause that names what `name` may have meant."""
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(names))}."
+
+
+def _checked(kind: type, values: Any, source: str, prefix: str) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    converted = {}
+    for key, value in _mapping(values, source, prefix).items():
+        name = _spelled(key)
+        if name not in names:
+            raise UserError(f"{source}: {prefix + key!r} is not a setting; {nearest(name, names)}")
+        converted[name] = _convert(hints[name], value, source, prefix + name)
+    return converted
+
+
+def _mapping(values: Any, source: str, prefix: str) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a table of settings, not {values!r}.")
+    return values
+
+
+def _convert(kind: Any, value: Any, source: str, name: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        (inner,) = (argument for argument in arguments if argument is not NoneType)
+        return None if value is None else _convert(inner, value, source, name)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, source, name) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, source, name) for key, item in value.items()}
+    if is_dataclass(kind):
+        return from_plain(kind, value, source)  # type: ignore[arg-type]
+    return _leaf(kind, value, source, name)
+
+
+def _leaf(kind: Any, value: Any, source: str, name: str) -> Any:
+    if get_origin(kind) is Literal and value in get_args(kind):
+        return value
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+        return value
+    raise UserError(f"{source}: {name} must be {_noun(kind)}, not {value!r}.")
+
+
+def _noun(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    return _NOUNS.get(kind, "a list" if get_origin(kind) is tuple else str(kind))
+
+
+def _spelled(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
