@@ -12,7 +12,7 @@ from torch import Tensor
 
 from envs.encoded import stacked_space
 from envs.models import ModelSource, WeightSource, open_model, renew_model
-from envs.pool import StartPool, chosen_start, fill_pool
+from envs.pool import StartPool, check_starts, chosen_start, fill_pool
 from envs.stack import choose, stack_push
 from envs.tensors import StepTensors, TensorVectorEnv, as_array
 from worldmodel.base import Dream
@@ -75,13 +75,14 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._set_spaces(self.world_model.action_spec.num_actions, self._space())
         self._dreams: Dream | None = None
         self._pool: StartPool | None = None
-        self._starts = _starts_beside(world_model) if starts is None else starts
-        self._fill()
+        self._starts: Starts | None = None
+        if (known := _starts_beside(world_model) if starts is None else starts) is not None:
+            self.set_starts(known)
 
     def set_starts(self, starts: Starts) -> None:
         """Begin dreams from other starts; those under way go on."""
-        self._starts = starts
-        self._fill()
+        check_starts(self.world_model, starts)
+        self._starts, self._pool = starts, None
 
     def load_world_model(self, world_model: WeightSource) -> None:
         """Dream in another model, of the same game and shape; dreams begin anew at the next reset.
@@ -90,8 +91,9 @@ class NeuralVectorEnv(TensorVectorEnv):
             world_model: A state dict for the model that is there, or another model, or the folder of one.
         """
         self.world_model = renew_model(self.world_model, world_model, self.device)
-        self._dreams = None
-        self._fill()
+        self._dreams = self._pool = None
+        if self._starts is not None:
+            check_starts(self.world_model, self._starts)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -107,9 +109,8 @@ class NeuralVectorEnv(TensorVectorEnv):
             return super().reset(seed=seed)
         self._reseed(seed)
         start = chosen_start(self.world_model, options["frames"], options.get("actions"))
-        pool = self._encoded(start)
-        self._pool = self._pool or pool
-        return as_array(self._begin(pool.draw(self.num_envs, self._generator))), {}
+        self._starts = self._starts or start
+        return as_array(self._begin(self._encoded(start).draw(self.num_envs, self._generator))), {}
 
     @torch.no_grad()
     def reset_tensors(self, seed: int | None = None) -> Tensor:
@@ -119,16 +120,14 @@ class NeuralVectorEnv(TensorVectorEnv):
             UserError: If there is nothing to begin from.
         """
         self._reseed(seed)
-        if self._pool is None:
-            raise UserError("no dream can begin: give `starts`, or `reset(options={'frames': ...})`.")
-        return self._begin(self._pool.draw(self.num_envs, self._generator))
+        return self._begin(self._begun().draw(self.num_envs, self._generator))
 
     @torch.no_grad()
     def step_tensors(self, actions: Tensor) -> StepTensors:
         """Dream on; see `TensorVectorEnv`."""
-        if self._dreams is None or self._pool is None:
+        if self._dreams is None:
             raise gym.error.ResetNeeded("call reset before step")
-        fresh = self._pool.draw(self.num_envs, self._generator)
+        fresh = self._begun().draw(self.num_envs, self._generator)
         dreams, step = self.world_model.step(self._dreams, self._acted(actions), self._generator)
         begun = self.needs_reset
         stacked = stack_push(self._stacked, self.world_model.observe(dreams, self._observation))
@@ -154,9 +153,12 @@ class NeuralVectorEnv(TensorVectorEnv):
         if seed is not None:
             self._generator.manual_seed(seed)
 
-    def _fill(self) -> None:
-        if self._starts is not None:
-            self._pool = self._encoded(self._starts)
+    def _begun(self) -> StartPool:
+        """All starts, encoded when they are first needed: models and starts often change together."""
+        if self._starts is None:
+            raise UserError("no dream can begin: give `starts`, or `reset(options={'frames': ...})`.")
+        self._pool = self._pool or self._encoded(self._starts)
+        return self._pool
 
     def _encoded(self, starts: Starts) -> StartPool:
         return fill_pool(self.world_model, starts, self._observation, self._stack, self.device)

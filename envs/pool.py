@@ -41,12 +41,7 @@ class StartPool:
 def fill_pool(
     model: WorldModel, starts: Starts, observation: Observation, stack: int, device: torch.device
 ) -> StartPool:
-    """Encode `starts`.
-
-    Raises:
-        UserError: If there are none, or they do not suit the model.
-    """
-    _check(model, starts)
+    """Encode `starts`, which `check_starts` has let pass."""
     parts = []
     for first in range(0, len(starts.mask), _BATCH):
         rows = slice(first, first + _BATCH)
@@ -96,7 +91,12 @@ def chosen_start(model: WorldModel, frames: NDArray[np.uint8], actions: NDArray[
     )
 
 
-def _check(model: WorldModel, starts: Starts) -> None:
+def check_starts(model: WorldModel, starts: Starts) -> None:
+    """Refuse starts that dreams cannot begin from.
+
+    Raises:
+        UserError: If there are none, or they do not suit the model.
+    """
     shape = starts.frames.shape
     if not len(starts.mask) or shape[1:] != (model.context, *model.frame_shape):
         raise UserError(

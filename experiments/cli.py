@@ -6,7 +6,7 @@ Later wins: the preset, then `--config`, then `--smoke`, then the options themse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 from rich.console import Console
@@ -34,19 +34,9 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Settings, Start):
-    """Play a game, learn it, train an agent in the dream, judge it in the real game, and round again.
+class SettingsOptions(Settings, Start):
+    """Every setting, and what they begin from."""
 
-    The same command again goes on from the last finished round. What the options show as default is what the preset,
-    the config file and --smoke before them make it.
-    """
-
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """the run's folder in --runs-dir; None: made of the preset, the dream and the seed"""
-    runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
-    """where runs are kept"""
-    record: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """at the end, add this run's returns to a JSON file of results, under its seed"""
     ray_address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
     """join this running Ray cluster; the same as --cluster.address"""
 
@@ -61,6 +51,22 @@ class Options(Settings, Start):
             cluster=replace(settings.cluster, address=self.ray_address or settings.cluster.address),
         )
 
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SettingsOptions):
+    """Play a game, learn it, train an agent in the dream, judge it in the real game, and round again.
+
+    The same command again goes on from the last finished round. What the options show as default is what the preset,
+    the config file and --smoke before them make it.
+    """
+
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """the run's folder in --runs-dir; None: made of the preset, the dream and the seed"""
+    runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
+    """where runs are kept"""
+    record: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """at the end, add this run's returns to a JSON file of results, under its seed"""
+
     @property
     def run_path(self) -> Path:
         """The run's folder."""
@@ -71,17 +77,25 @@ class Options(Settings, Start):
         return f"{self.preset}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
 
 
+Parsed = TypeVar("Parsed", bound=SettingsOptions)
+
+
 def parse_options(arguments: Sequence[str]) -> Options:
-    """The options, checked.
+    """The options of a run, checked; see `parse_settings`."""
+    return parse_settings(Options, arguments, PROGRAM)
+
+
+def parse_settings(kind: type[Parsed], arguments: Sequence[str], program: str) -> Parsed:
+    """The options of the kind that `program` takes, checked.
 
     Raises:
         UserError: If the config file or a setting is wrong.
         SystemExit: After showing the help, or what is wrong with an option.
     """
-    start, _ = tyro.cli(Start, args=arguments, return_unknown_args=True, add_help=False, prog=PROGRAM)
+    start, _ = tyro.cli(Start, args=arguments, return_unknown_args=True, add_help=False, prog=program)
     settings = _settings(start)
-    default = Options(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
-    options = tyro.cli(Options, args=arguments, default=default, prog=PROGRAM)
+    default = kind(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
+    options = tyro.cli(kind, args=arguments, default=default, prog=program)
     check_settings(options.settings)
     return options
 

@@ -17,8 +17,6 @@ PACKAGES = ("rl", "worldmodel", "envs", "tune", "experiments")
 _ENVIRONMENT = {
     # Workers do the main job here; Ray would give way to whatever else runs.
     "RAY_worker_niceness": "0",
-    # Two processes with a thread a core each take turns; spinning while waiting would cost the other its time.
-    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

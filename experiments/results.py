@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rl.statistics import Evaluation
-
 from experiments.cluster import packages_root
 from rl.round_report import RoundReport
 from rl.settings import Settings
+from rl.statistics import Evaluation
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.plain import dotted, from_plain, to_plain
@@ -38,6 +37,7 @@ class SeedResult:
     real_steps: int
     imagined_steps: int
     seconds: float
+    expert_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def _result(reports: list[RoundReport]) -> SeedResult:
         real_steps=last.real_steps,
         imagined_steps=last.imagined_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
+        expert_steps=last.expert_steps,
     )
 
 

@@ -55,15 +55,18 @@ def returns_table(settings: Settings, reports: Sequence[RoundReport], references
 
 def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
     """What each round took: steps since the run began, and where its time went."""
-    phases = list(dict.fromkeys(phase for report in reports for phase in report.seconds))
-    table = _table(f"Cost: steps so far, seconds of each phase ({seconds:.0f} s since this process began)", "round")
-    for name in ("real steps", "judging steps", "imagined steps", *phases, "whole round"):
-        table.add_column(name, justify="right")
+    table = _table(f"Cost ({seconds:.0f} s since this process began)", "round")
     for report in reports:
-        steps = (report.real_steps, report.evaluation_steps, report.imagined_steps)
-        spent = [report.seconds.get(phase, 0.0) for phase in phases]
-        shown = [*(f"{count:,}" for count in steps), *(f"{value:.1f}" for value in (*spent, sum(spent)))]
-        table.add_row(str(report.round), *shown)
+        table.add_column(str(report.round), justify="right")
+    table.add_row("real steps so far", *(_real_steps(report) for report in reports))
+    table.add_row("real steps that judged, so far", *(f"{report.evaluation_steps:,}" for report in reports))
+    table.add_row("imagined steps so far", *(f"{report.imagined_steps:,}" for report in reports), end_section=True)
+    for phase in dict.fromkeys(phase for report in reports for phase in report.seconds):
+        spent = [report.seconds.get(phase) for report in reports]
+        table.add_row(f"{phase}, s", *("" if time is None else f"{time:.1f}" for time in spent))
+    table.add_row("whole round, s", *(f"{sum(report.seconds.values()):.1f}" for report in reports))
+    if expert := reports[-1].expert_steps:
+        table.caption = f"Real steps: those of the run (+ the {expert:,} that trained the expert)."
     return table
 
 
@@ -96,8 +99,10 @@ def fidelity_curves(fidelity: Fidelity) -> dict[str, tuple[float, ...]]:
 
 def summary(report: RoundReport) -> str:
     """The run's cost in a line or two."""
+    expert = f"(+ {report.expert_steps:,} that trained the expert) " if report.expert_steps else ""
     return (
-        f"{report.real_steps:,} real steps were learned from; {report.evaluation_steps:,} more were played to judge.\n"
+        f"{report.real_steps:,} real steps {expert}were learned from; {report.evaluation_steps:,} more were played to"
+        " judge.\n"
         f"{report.imagined_steps:,} imagined steps.\n"
         f"World model: {report.parameters_trained:,} of {report.parameters_total:,} parameters trained in round"
         f" {report.round}."
@@ -108,6 +113,10 @@ def _table(title: str, first: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(first)
     return table
+
+
+def _real_steps(report: RoundReport) -> str:
+    return f"{report.real_steps:,}" + (f" (+ {report.expert_steps:,})" if report.expert_steps else "")
 
 
 def _judged(judged: Evaluation) -> tuple[str, str, str]:

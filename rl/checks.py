@@ -1,6 +1,9 @@
 """Settings that cannot work, refused before anything starts."""
 
-from rl.settings import CollectSettings, ImagineSettings, Settings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.plain import dotted
 
@@ -9,6 +12,10 @@ _POSITIVE = (
     "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.unroll",
     "fit.learning_rate", "imagine.stack", "imagine.dreams", "imagine.horizon", "imagine.steps", "imagine.rollout",
     "imagine.minibatch", "imagine.epochs", "imagine.learning_rate", "evaluate.episodes",
+)  # fmt: skip
+_EXPERT_POSITIVE = (
+    "steps", "frame_size", "stack", "envs", "rollout", "minibatch", "epochs", "learning_rate", "reward_scale",
+    "evaluate.episodes",
 )  # fmt: skip
 _SHARES = ("collect.random", "collect.expert", "imagine.gamma", "imagine.gae_lambda", "fit.ema_decay")
 
@@ -20,9 +27,7 @@ def check_settings(settings: Settings) -> None:
         UserError: Naming the setting and what it may be.
     """
     values = dotted(settings)
-    for name in _POSITIVE:
-        if values[name] <= 0:
-            raise UserError(f"{name} must be more than 0, not {values[name]}.")
+    _check_positive(values, _POSITIVE)
     for name in _SHARES:
         if not 0 <= values[name] <= 1:
             raise UserError(f"{name} must be from 0 to 1, not {values[name]}.")
@@ -30,6 +35,31 @@ def check_settings(settings: Settings) -> None:
         raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
+
+
+def check_expert_settings(settings: ExpertSettings) -> None:
+    """Refuse settings that no expert can be trained with.
+
+    Raises:
+        UserError: Naming the setting and what it may be.
+    """
+    _check_positive(dotted(settings), _EXPERT_POSITIVE)
+    if settings.steps < settings.longest_rollout:
+        raise UserError(
+            f"steps is {settings.steps}, but a rollout alone may take {settings.longest_rollout}"
+            " (envs times rollout, and up to envs more); raise it, or lower envs or rollout."
+        )
+    if settings.minibatch > settings.envs * settings.rollout:
+        raise UserError(
+            f"minibatch is {settings.minibatch}, but a rollout has only {settings.envs * settings.rollout} samples"
+            " (envs times rollout); lower it."
+        )
+
+
+def _check_positive(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if values[name] <= 0:
+            raise UserError(f"{name} must be more than 0, not {values[name]}.")
 
 
 def _check_collect(collect: CollectSettings) -> None:

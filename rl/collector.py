@@ -79,8 +79,9 @@ class Collector:
             shares: Who plays how much.
             policy: The learning policy; needed if it has a share.
             world_model: Folder of the world model through whose encoder policies see; None if they see frames.
+            asked: Steps of this round that were asked for before, of all collectors; no two calls draw the same.
         """
-        rng = np.random.default_rng([self._seed, number, self._index])
+        rng = np.random.default_rng([self._seed, number, self._index, asked])
         play = self._play = self._play or self._begin(rng)
         players = {self._players.random(): shares.random}
         for snapshot, share in ((self._expert, shares.expert), (policy, shares.policy)):

@@ -23,6 +23,7 @@ from envs.replay import find_replays
 from rl.collector import Shares
 from rl.crew import Crew
 from rl.dream_report import DreamReport
+from rl.expert import expert_steps
 from rl.imagination import ImaginationPPO, ImaginationPPOConfig
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, PixelModuleConfig
@@ -36,11 +37,12 @@ from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts
 from worldmodel.files import write_json
+from worldmodel.fitting import Stage
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.plain import overlay
 from worldmodel.spaces import ActionSpec
 
-_STARTS = 1024
+_STARTS = 256
 _FILMS = 4
 _UPDATES = 25
 
@@ -113,7 +115,6 @@ class Dyna(ImaginationPPO):
     _number: int
     _imagined_steps: int
     _evaluation_steps: int
-    _parameters: int
 
     @classmethod
     def get_default_config(cls) -> DynaConfig:
@@ -138,6 +139,7 @@ class Dyna(ImaginationPPO):
         resources = Resources.of(self.settings, cluster_gpus())
         resources.check()
         self._spec = _action_spec(self.settings)
+        self._expert_steps = expert_steps(self.settings, self._spec)
         # What is only needed while the run lasts: the model as it is being fitted, for those who see through it.
         self._scratch = tempfile.TemporaryDirectory(prefix="neuralenv-")
         self._world_model = Path(self._scratch.name) / "world_model"
@@ -161,6 +163,7 @@ class Dyna(ImaginationPPO):
         torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
         self._collect(number)
         trained, scalars = self._fit(number)
+        self._push(number)
         random = self._judge_agent("random play", None) if number == 1 else None
         before = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
         scalars |= self._imagine(number)
@@ -174,13 +177,14 @@ class Dyna(ImaginationPPO):
             imagined_steps=self._imagined_steps,
             seconds=dict(self._seconds),
             parameters_trained=trained,
-            parameters_total=self._parameters,
+            parameters_total=ray.get(self._crew.learner.parameters.remote()),
             scalars=scalars,
             after=after,
             before=before,
             random=random,
-            fidelity=judgement.fidelity,
-            films=tuple(Film(*film) for film in judgement.films),
+            fidelity=judgement.fidelity if judgement else None,
+            films=tuple(Film(*film) for film in judgement.films) if judgement else (),
+            expert_steps=self._expert_steps,
         )
 
     def step(self) -> dict[str, Any]:
@@ -190,6 +194,7 @@ class Dyna(ImaginationPPO):
         results["dyna"] = {
             "round": report.round,
             "real_steps": report.real_steps,
+            "expert_steps": report.expert_steps,
             "imagined_steps": report.imagined_steps,
             "real_return": report.after.mean,
             **report.scalars,
@@ -225,12 +230,12 @@ class Dyna(ImaginationPPO):
         self._number, self._imagined_steps = state["round"], state["imagined_steps"]
         self._evaluation_steps = state["evaluation_steps"]
         ray.get(self._crew.learner.load.remote(folder / "world_model"))
+        self._push(self._number)
         self.restore_from_path(folder / "agent")
 
     def _forget(self) -> None:
         self._number = self._imagined_steps = self._evaluation_steps = 0
         self._seconds: dict[str, float] = defaultdict(float)
-        self._parameters = ray.get(self._crew.learner.parameters.remote())
 
     def _model(self) -> LatentWorldModel:
         torch.manual_seed(self.settings.seed)
@@ -271,15 +276,23 @@ class Dyna(ImaginationPPO):
     def _fit(self, number: int) -> tuple[int, dict[str, float]]:
         learner, trained = self._crew.learner, 0
         losses: dict[str, float] = {}
-        for stage in ray.get(learner.stages.remote(number == 1)):
+        for stage in self._stages(number):
             with self._phase(f"fit {stage.name}", stage.steps) as advance:
-                trained += ray.get(learner.begin.remote(stage, number))
+                trained = ray.get(learner.begin.remote(stage, number))
                 for done in range(0, stage.steps, _UPDATES):
                     updates = min(_UPDATES, stage.steps - done)
-                    losses |= ray.get(learner.fit.remote(updates))
-                    advance(updates, **losses)
+                    latest = ray.get(learner.fit.remote(updates))
+                    losses |= latest
+                    advance(updates, **latest)
                 ray.get(learner.finish.remote())
         return trained, {f"loss/{name}": value for name, value in losses.items()}
+
+    def _stages(self, number: int) -> list[Stage]:
+        """What is fitted; where the real game stands in for the dream, only the encoder that it is seen through."""
+        stages: list[Stage] = ray.get(self._crew.learner.stages.remote(number == 1))
+        if self.settings.imagine.dream != "real":
+            return stages
+        return [stage for stage in stages if stage.name == "autoencoder"]
 
     def _push(self, number: int) -> None:
         """Give the fitted model, and starts from the newest buffer, to the dreams and to those who see through it."""
@@ -318,9 +331,11 @@ class Dyna(ImaginationPPO):
         self._evaluation_steps += judged.steps
         return judged
 
-    def _judge_model(self) -> Judgement:
+    def _judge_model(self) -> Judgement | None:
+        if self.settings.imagine.dream == "real":
+            return None
         with self._phase("judge dream", 1) as advance:
-            judgement = ray.get(self._crew.learner.judge.remote(_FILMS))
+            judgement: Judgement = ray.get(self._crew.learner.judge.remote(_FILMS))
             advance(1)
         return judgement
 

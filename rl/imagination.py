@@ -4,10 +4,9 @@ from typing import Any, Protocol, Self, cast
 
 import gymnasium as gym
 import torch
-from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from rl.dream_report import DreamReport, DreamTally
 from rl.module import PixelModule
+from rl.pixel_ppo import PixelPPOConfig
 from rl.rollout import Rollout
 
 
@@ -196,30 +196,18 @@ class ImaginationPPO(PPO):
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
 
-class ImaginationPPOConfig(PPOConfig):
-    """Reads like any RLlib config; `num_envs_per_env_runner` is the number of dreams."""
+class ImaginationPPOConfig(PixelPPOConfig):
+    """Reads like any RLlib config; `num_envs_per_env_runner` is the number of dreams.
+
+    Another module than the `PixelModule` must have its `act`.
+    """
 
     def __init__(self, algo_class: type[PPO] | None = None) -> None:
-        """PPO as it is usually set for pixels, where RLlib's own defaults are not."""
+        """PPO for pixels, played in dreams."""
         super().__init__(algo_class=algo_class or ImaginationPPO)
         self.reward_scale = 1.0
-        self.env_runners(
-            env_runner_cls=ImaginationEnvRunner, num_env_runners=0, gym_env_vectorize_mode="vector_entry_point"
-        )
+        self.env_runners(env_runner_cls=ImaginationEnvRunner)
         self.imagination(dreams=64, rollout=16)
-        self.environment(normalize_actions=False, clip_actions=False)
-        self.training(
-            lr=5e-4,
-            lambda_=0.95,
-            num_epochs=4,
-            minibatch_size=256,
-            clip_param=0.2,
-            vf_clip_param=float("inf"),
-            vf_loss_coeff=0.5,
-            entropy_coeff=0.01,
-            grad_clip=0.5,
-            use_kl_loss=False,
-        )
 
     def imagination(
         self, *, dreams: int | None = None, rollout: int | None = None, reward_scale: float | None = None
@@ -235,10 +223,6 @@ class ImaginationPPOConfig(PPOConfig):
         self.rollout_fragment_length = rollout or self.rollout_fragment_length
         self.reward_scale = self.reward_scale if reward_scale is None else reward_scale
         return self
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """A `PixelModule`, unless the config names another module that has its `act`."""
-        return RLModuleSpec(module_class=PixelModule)
 
     def validate(self) -> None:
         """Check the config as a whole; called by RLlib before anything is built."""

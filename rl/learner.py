@@ -20,8 +20,8 @@ from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
 
-HORIZONS = (1, 2, 5, 10, 15, 20, 30, 40)
-_JUDGED = 64
+HORIZONS = (1, 2, 5, 10, 15, 20, 30)
+_JUDGED = 32
 _SAVED_STARTS = 32
 
 
@@ -57,7 +57,7 @@ class WorldModelLearner:
         return self._fitting().stages(first)
 
     def begin(self, stage: Stage, number: int) -> int:
-        """Prepare a stage of round `number`. Returns how many parameters it trains."""
+        """Prepare a stage of round `number`. Returns how many parameters the round has trained with it."""
         self._fitting().begin(stage, hash_seed(self._seed, number, stage.name))
         return self._fitting().trained_parameters()
 

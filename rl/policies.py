@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ray.rllib.core.rl_module import RLModule
 
 _WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
+_NUMBERS = ("version", "world_model_version", "real_steps")
 
 
 class Policy(Protocol):
@@ -114,6 +115,7 @@ class PolicySnapshot:
         version: Which policy it is.
         world_model_version: Which world model it was trained in; 0 for none.
         source: What its episodes are marked with.
+        real_steps: Real steps that its training took; 0 for one that was trained in dreams.
     """
 
     spec: PolicySpec
@@ -121,6 +123,7 @@ class PolicySnapshot:
     version: int = 0
     world_model_version: int = 0
     source: Source = "policy"
+    real_steps: int = 0
 
 
 class ModulePolicy:
@@ -151,8 +154,8 @@ def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / _WEIGHTS, save({name: np.ascontiguousarray(w) for name, w in snapshot.weights.items()}))
-    versions = {"version": snapshot.version, "world_model_version": snapshot.world_model_version}
-    write_json(folder / _SPEC, {"spec": asdict(snapshot.spec), **versions})
+    numbers = {name: getattr(snapshot, name) for name in _NUMBERS}
+    write_json(folder / _SPEC, {"spec": asdict(snapshot.spec), **numbers})
 
 
 def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot:
@@ -169,4 +172,4 @@ def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot
         raise UserError(f"{folder} holds no policy ({error.filename} is missing): train one there first.") from error
     shape = tuple(stored["spec"].pop("observation_shape"))
     spec = PolicySpec(observation_shape=shape, **stored["spec"])
-    return PolicySnapshot(spec, weights, stored["version"], stored["world_model_version"], source)
+    return PolicySnapshot(spec, weights, source=source, **{name: stored[name] for name in _NUMBERS})

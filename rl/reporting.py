@@ -32,6 +32,7 @@ def _named(report: RoundReport) -> dict[str, float]:
     players = {"random": report.random, "before": report.before, "agent": report.after}
     return {
         "steps/real": report.real_steps,
+        "steps/expert": report.expert_steps,
         "steps/evaluation": report.evaluation_steps,
         "steps/imagined": report.imagined_steps,
         "parameters/trained": report.parameters_trained,

@@ -40,6 +40,11 @@ class Resources:
         learner = [{"GPU": self.learner_gpus}] if self.learner_gpus else []
         return [agent, *[{"CPU": 1.0}] * self.collectors, *learner]
 
+    @property
+    def cpus(self) -> int:
+        """CPUs in all."""
+        return 1 + self.collectors
+
     def check(self) -> None:
         """Refuse what the running cluster cannot give.
 

@@ -52,6 +52,7 @@ class RoundReport:
         random: The random policy; in the first round only.
         fidelity: How well the dream predicts held-out play; None without a world model.
         films: Dreams beside reality, to look at; not saved with the report.
+        expert_steps: Real steps that trained the expert before the run; 0 without an expert.
     """
 
     round: int
@@ -67,6 +68,7 @@ class RoundReport:
     random: Evaluation | None = None
     fidelity: Fidelity | None = None
     films: tuple[Film, ...] = field(default=(), compare=False)
+    expert_steps: int = 0
 
     @property
     def score(self) -> float | None:

@@ -55,7 +55,7 @@ class ImagineSettings:
     """dreams at a time"""
     horizon: int = 48
     """steps after which a dream is truncated"""
-    steps: int = 65_536
+    steps: int = 49_152
     """imagined steps a round"""
     rollout: int = 16
     """steps between updates, of every dream"""
@@ -117,7 +117,7 @@ class Settings:
 
     seed: int = 0
     """seeds every random choice"""
-    rounds: int = 3
+    rounds: int = 2
     """rounds of collect, fit, imagine and evaluate"""
     game: GameSettings = field(default_factory=GameSettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
@@ -126,3 +126,40 @@ class Settings:
     imagine: ImagineSettings = field(default_factory=ImagineSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+@dataclass(frozen=True)
+class ExpertSettings:
+    """Training an expert: RLlib's own PPO in the real game."""
+
+    seed: int = 0
+    """seeds every random choice"""
+    steps: int = 100_000
+    """real steps that the training takes at most; the games that judge the expert come on top"""
+    game: GameSettings = field(default_factory=GameSettings)
+    frame_size: int = 64
+    """height and width of a frame, pixels; as in the runs that the expert will play for"""
+    stack: int = 4
+    """newest frames that it sees at once"""
+    envs: int = 16
+    """games at a time"""
+    rollout: int = 64
+    """steps of every game between updates"""
+    minibatch: int = 256
+    """samples a minibatch"""
+    epochs: int = 4
+    """passes over a rollout"""
+    learning_rate: float = 5e-4
+    """Adam"""
+    gamma: float = 0.99
+    """discount"""
+    reward_scale: float = 0.1
+    """it is paid the game's reward times this, which should keep returns near 1 to 10"""
+    threads: int | None = None
+    """torch threads; None: one a CPU core"""
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    @property
+    def longest_rollout(self) -> int:
+        """Most steps of a rollout: it ends in the middle of a step of all games, which is played to its end."""
+        return self.envs * (self.rollout + 1) - 1

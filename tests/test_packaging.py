@@ -58,6 +58,7 @@ def test_the_wheel_holds_every_module(wheel):
         ("rl.settings", {"torch", "ray", "gymnasium"}),
         ("experiments.cli", {"torch", "ray", "gymnasium", "matplotlib", "tensorboard"}),
         ("experiments.dyna", {"torch", "ray", "gymnasium", "matplotlib", "tensorboard"}),
+        ("experiments.expert", {"torch", "ray", "gymnasium"}),
     ],
 )
 def test_importing_is_cheap(package, heavy):

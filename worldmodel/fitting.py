@@ -7,13 +7,13 @@ from dataclasses import dataclass
 class FitConfig:
     """Fitting the world model to real play."""
 
-    autoencoder_steps: int = 1000
+    autoencoder_steps: int = 700
     """updates of the autoencoder in the first round; it is frozen afterwards"""
-    first_steps: int = 700
+    first_steps: int = 600
     """updates of the dynamics and the head in the first round, in full"""
-    steps: int = 250
+    steps: int = 200
     """updates in each later round, of the adapter and the head"""
-    head_steps: int = 80
+    head_steps: int = 60
     """updates of the head alone, in every round, on dreams that run free"""
     batch_size: int = 32
     """windows a batch"""

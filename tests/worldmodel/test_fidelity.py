@@ -55,7 +55,7 @@ def test_a_frozen_dream_is_the_last_frame(reader, windows):
     fidelity = score(replay(Frozen(), reader, windows, seed=0), HORIZONS)
     assert fidelity.dream == fidelity.copy_last
     assert fidelity.dream_changing == fidelity.copy_last_changing
-    assert fidelity.ends_dreamed == fidelity.ends
+    assert fidelity.ends > fidelity.ends_dreamed == windows.terminated[:, CONTEXT - 1].sum() > 0
     assert fidelity.false_ends == 1.0
 
 
@@ -145,17 +145,17 @@ def test_frames_that_there_were_not_do_not_count():
     assert score(seen, (1, 2, 3, 7)).horizons == (1, 2)
 
 
-def test_ends_are_counted_step_by_step():
+def test_ends_are_counted_up_to_a_dreams_first():
     seen = still(batch=3, horizon=4)
     seen.terminated[0, 1] = seen.terminated[1, 3] = True
     seen.mask[0, 3:] = False
     seen.dreamed_ends[0, 1] = True  # right
-    seen.dreamed_ends[0, 3] = True  # after the end: of no account
-    seen.dreamed_ends[1, 2] = True  # a step too early
+    seen.dreamed_ends[0, 3] = True  # after the game: of no account
+    seen.dreamed_ends[1, 2:] = True  # a step too early, and then too late to be right
     seen.dreamed_ends[2, 0] = True  # wrong
     fidelity = score(seen, (1,))
     assert (fidelity.starts, fidelity.ends, fidelity.ends_dreamed) == (3, 2, 1)
-    assert fidelity.false_ends == pytest.approx(2 / (1 + 3 + 4))
+    assert fidelity.false_ends == pytest.approx(2 / (1 + 3 + 1))
 
 
 def test_the_base_is_scored_beside_the_adapter():

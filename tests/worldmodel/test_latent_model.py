@@ -34,9 +34,10 @@ def windows(tmp_path_factory):
     return drawn
 
 
-def totals(model, windows):
+def totals(model, windows, free=False):
     torch.manual_seed(0)
-    return {name: loss.item() for name, loss in model.losses(windows).items()}
+    losses = model.outcome_losses(windows) if free else model.losses(windows)
+    return {name: loss.item() for name, loss in losses.items()}
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -46,6 +47,19 @@ def test_context_action_and_target_belong_together_at_every_step(windows, residu
     assert losses.pop("denoising") < 1e-6
     assert losses == dict.fromkeys(losses, 0.0)
     assert len(model.denoiser.contexts) == HORIZON
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_along_a_free_dream_actions_and_outcomes_belong_together(windows, residual):
+    model = knowing(SIZE, residual=residual)
+    losses = totals(model, windows, free=True)
+    assert losses == dict.fromkeys(("sequence", "before", "action", "reward", "termination"), 0.0)
+    first, second, third = model.denoiser.contexts[:: len(model.denoiser.contexts) // HORIZON]
+    torch.testing.assert_close(
+        first, model.autoencoder.encode(windows.frames[:, :CONTEXT].flatten(0, 1)).view_as(first)
+    )
+    torch.testing.assert_close(second[:, :-1], first[:, 1:])
+    torch.testing.assert_close(third[:, :-1], second[:, 1:])
 
 
 @pytest.mark.parametrize(
@@ -60,6 +74,7 @@ def test_context_action_and_target_belong_together_at_every_step(windows, residu
 )
 def test_an_off_by_one_is_noticed(windows, change, noticed):
     assert totals(knowing(SIZE), change(windows))[noticed] > 0.01
+    assert noticed == "denoising" or totals(knowing(SIZE), change(windows), free=True)[noticed] > 0.01
 
 
 def test_the_history_is_the_one_that_led_through_the_context(windows):
@@ -132,6 +147,7 @@ def test_padding_counts_in_no_loss():
     spoiled = spoil_padding(windows)
     assert not torch.equal(spoiled.frames, windows.frames)
     assert totals(model, spoiled) == totals(model, windows)
+    assert totals(model, spoiled, free=True) == totals(model, windows, free=True)
 
 
 def test_what_is_no_padding_counts():
@@ -140,12 +156,15 @@ def test_what_is_no_padding_counts():
     before = totals(model, replace(windows, mask=torch.ones_like(windows.mask)))
     after = totals(model, replace(other, mask=torch.ones_like(windows.mask)))
     assert all(before[name] != after[name] for name in before)
+    free = [totals(model, replace(w, mask=torch.ones_like(w.mask)), free=True) for w in (windows, other)]
+    assert all(free[0][name] != free[1][name] for name in ("reward", "termination"))
 
 
 def test_a_segment_of_nothing_but_padding_costs_nothing():
     windows = random_segment()
     windows.mask[:, CONTEXT:] = False
     assert totals(tiny(), windows) == {"denoising": 0.0, "reward": 0.0, "termination": 0.0}
+    assert totals(tiny(), windows, free=True) == {"reward": 0.0, "termination": 0.0}
 
 
 def test_cached_latents_stand_for_their_frames():
@@ -153,6 +172,7 @@ def test_cached_latents_stand_for_their_frames():
     latents = model.autoencoder.encode(windows.frames.flatten(0, 1)).unflatten(0, windows.mask.shape)
     cached = replace(windows, latents=latents, frames=torch.empty(0, dtype=torch.uint8))
     assert totals(model, cached) == pytest.approx(totals(model, windows), rel=1e-4)
+    assert totals(model, cached, free=True) == pytest.approx(totals(model, windows, free=True), rel=1e-4)
 
 
 def test_shifted_windows_teach_the_denoiser_but_not_the_head():
@@ -160,6 +180,15 @@ def test_shifted_windows_teach_the_denoiser_but_not_the_head():
     losses = totals(tiny(shift=1.0), windows)
     assert losses["denoising"] > 0
     assert losses["reward"] == losses["termination"] == 0
+
+
+def test_along_a_free_dream_only_the_head_learns():
+    model = tiny()
+    sum(model.outcome_losses(random_segment()).values()).backward()
+    assert all(parameter.grad.any() for parameter in model.head.parameters())
+    assert all(
+        parameter.grad is None for part in (model.denoiser, model.autoencoder) for parameter in part.parameters()
+    )
 
 
 # The context's noise.

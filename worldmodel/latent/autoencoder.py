@@ -31,6 +31,8 @@ class Autoencoder(nn.Module):
             num_decoder_blocks=(1,) * depth,
             latent_channels=channels,
         )
+        # As the frames come, and several times faster in bfloat16 on a CPU.
+        self.vae.to(memory_format=torch.channels_last)
         self.scale = 2 ** (depth - 1)
         for name in ("mean", "std", "change"):
             self.register_buffer(name, torch.full((1, channels, 1, 1), float(name != "mean")))

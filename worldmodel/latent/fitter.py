@@ -34,9 +34,11 @@ class LatentFitter:
         self._cache = LatentCache(reader, model.autoencoder, device)
         self._windows = WindowSampler(reader, model.context, config.unroll)
         self._dreams = WindowSampler(reader, model.context, config.dream)
+        self._ever_trained: dict[int, int] = {}
 
     def stages(self, first: bool) -> list[Stage]:
         """What a round consists of; `first` says whether the model is still untrained."""
+        self._ever_trained.clear()
         config = self.config
         if first:
             dynamics = [Stage("autoencoder", config.autoencoder_steps), Stage("dynamics", config.first_steps)]
@@ -86,13 +88,14 @@ class LatentFitter:
             self.model.autoencoder.standardise(*self._raw_pairs())
 
     def trained_parameters(self) -> int:
-        """How many numbers the current stage trains."""
-        return sum(parameter.numel() for parameter in self._trained)
+        """How many numbers this round's stages have trained so far, each counted once."""
+        return sum(self._ever_trained.values())
 
     def _optimise(self, rate: float) -> None:
         for parameter in self.model.autoencoder.parameters():
             parameter.requires_grad_(self._stage.name == "autoencoder")
         self._trained = list(self._parts())
+        self._ever_trained |= {id(parameter): parameter.numel() for parameter in self._trained}
         self._optimizer = torch.optim.AdamW(self._trained, rate, weight_decay=self.config.weight_decay)
         total = max(self._stage.steps, 2)
         self._course = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=total, pct_start=0.1)
@@ -142,8 +145,8 @@ class LatentFitter:
         )
 
     def _raw_pairs(self) -> tuple[Tensor, Tensor]:
-        """Raw latents of up to 2,048 training frames, and of the frames that follow them."""
-        windows = WindowSampler(self._reader, 1, 1).sample(2048, self._rng)
+        """Raw latents of 512 training frames, and of the frames that follow them."""
+        windows = WindowSampler(self._reader, 1, 1).sample(512, self._rng)
         frames = torch.from_numpy(self._reader.frames(windows.frame_ids))
         raw = torch.cat([self.model.autoencoder.raw(part.to(self._device)) for part in frames.flatten(0, 1).split(256)])
         now, after = raw.unflatten(0, (-1, 2)).unbind(1)

@@ -12,9 +12,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -86,17 +86,19 @@ def load(folder: Path) -> LatentWorldModel:
 
 
 def _fill(model: LatentWorldModel, folder: Path) -> None:
-    model.autoencoder.vae = _read_network(AutoencoderTiny, folder / "vae")
+    model.autoencoder.vae.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
     denoiser = _plain(model.denoiser)
-    denoiser.unet = _read_network(UNet2DConditionModel, folder / "unet")
+    denoiser.unet = _read_unet(folder / "unet")
     denoiser.conditioner.load_state_dict(load_file(folder / "conditioner.safetensors"))
     model.autoencoder.load_state_dict(load_file(folder / "latents.safetensors"), strict=False)
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
 
 
-def _read_network(kind: type[Any], folder: Path) -> Any:
+def _read_unet(folder: Path) -> UNet2DConditionModel:
     # Never from the hub, never a pickle; `low_cpu_mem_usage` would need accelerate, and warn where it is not installed.
-    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False)
+    return UNet2DConditionModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+    )
 
 
 def _wear(model: LatentWorldModel, folder: Path, base: str) -> None:

@@ -1,0 +1,118 @@
+"""Try Dyna with several settings, on Ray Tune."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.cli import SettingsOptions, parse_settings, run_main
+from worldmodel.errors import UserError
+
+if TYPE_CHECKING:
+    from ray.tune import Result, ResultGrid
+
+PROGRAM = "python experiments/sweep.py"
+_LOG_WIDTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(SettingsOptions):
+    """Run Dyna once for every combination of some settings, and show which does best in the real game.
+
+    As many runs go on at a time as there are CPUs for: each takes one, and one for each of its collectors.
+    """
+
+    space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=V1,V2,...")]
+    """settings and the values to try, as in `imagine.entropy=0.01,0.03 fit.steps=100,200`"""
+    samples: int = 1
+    """how often to try each combination"""
+    folder: Path = Path("sweeps")
+    """where Ray Tune keeps the results"""
+    time_limit: float | None = None
+    """stop after this many minutes"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Sweep as the command line says. Returns the exit status."""
+    options = parse_settings(SweepOptions, arguments, PROGRAM)
+    choices = parse_space(options.space)
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console.print("starting Ray")
+    # Imported here, because they take seconds: the first line and the errors above come at once.
+    from experiments.cluster import ray_cluster
+
+    settings = options.settings
+    with ray_cluster(settings.cluster):
+        from ray.tune import grid_search
+
+        from tune.sweep import sweep
+
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        results = sweep(
+            settings,
+            {name: grid_search(values) for name, values in choices.items()},
+            folder=options.folder,
+            samples=options.samples,
+            time_limit_s=60 * options.time_limit if options.time_limit else None,
+        )
+    print_results(console, results)
+    return 1 if results.errors else 0
+
+
+def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Names of settings with the values to try, out of `NAME=V1,V2,...`.
+
+    Raises:
+        UserError: If a word is not of that form.
+    """
+    choices = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not (name and equals and values):
+            raise UserError(f"--space takes NAME=V1,V2,..., as in fit.steps=100,200, not {word!r}.")
+        choices[name] = [_value(text) for text in values.split(",")]
+    return choices
+
+
+def print_results(console: Console, results: "ResultGrid") -> None:
+    """Print what every trial reached, best first, and what went wrong."""
+    trials = [results[index] for index in range(len(results))]
+    console.print(_table([trial for trial in trials if trial.metrics and "dyna" in trial.metrics]))
+    for error in results.errors:
+        console.print(f"A trial failed: {error}", markup=False)
+    console.print(f"Results and checkpoints: {results.experiment_path}", soft_wrap=True, markup=False)
+
+
+def _table(trials: Sequence["Result"]) -> Table:
+    table = Table(title="Real return", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for name in ("real return", "rounds", "settings", "folder"):
+        table.add_column(name, overflow="fold")
+    for trial in sorted(trials, key=_reached, reverse=True):
+        chosen = ", ".join(f"{name} = {value}" for name, value in (trial.config or {})["tuned"].items())
+        rounds = (trial.metrics or {})["training_iteration"]
+        table.add_row(f"{_reached(trial):.1f}", str(rounds), escape(chosen), Path(trial.path).name)
+    return table
+
+
+def _reached(trial: "Result") -> float:
+    return (trial.metrics or {})["dyna"]["real_return"]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))

@@ -1,0 +1,32 @@
+"""The whole of Dyna, small enough to go round in seconds."""
+
+from rl.settings import (
+    ClusterSettings,
+    CollectSettings,
+    EvaluateSettings,
+    GameSettings,
+    ImagineSettings,
+    Settings,
+)
+from worldmodel.fitting import FitConfig
+from worldmodel.head_config import HeadConfig
+from worldmodel.latent.config import AdapterConfig, AutoencoderConfig, DenoiserConfig, LatentConfig
+
+MINIATURE = Settings(
+    rounds=2,
+    game=GameSettings("counting:Counting-v0"),
+    collect=CollectSettings(envs=2, first_steps=180, steps=120),
+    model=LatentConfig(
+        frame_size=32,
+        context=2,
+        autoencoder=AutoencoderConfig(channels=(8, 8, 8), latent_channels=4),
+        denoiser=DenoiserConfig(channels=(32, 64)),
+        adapter=AdapterConfig(rank=2, alpha=2),
+        head=HeadConfig(members=1, hidden=8),
+    ),
+    fit=FitConfig(autoencoder_steps=3, first_steps=3, steps=3, head_steps=1, batch_size=4, unroll=1, dream=2),
+    imagine=ImagineSettings(stack=2, dreams=4, horizon=5, steps=64, rollout=8, minibatch=16, epochs=2),
+    evaluate=EvaluateSettings(episodes=3),
+    cluster=ClusterSettings(threads=1),
+)
+"""Two rounds of the counting game, on one collector."""

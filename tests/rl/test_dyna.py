@@ -1,0 +1,287 @@
+"""The whole loop in miniature, on the counting game."""
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import ray
+import torch
+from counting import CountingEnv, length_of
+from miniature import MINIATURE
+from ray.exceptions import RayActorError
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core.columns import Columns
+
+from envs.neural_vector import NeuralVectorEnv
+from envs.real_dreams import RealDreams
+from rl import crew
+from rl.buffer import BufferWriter
+from rl.dyna import Dyna, DynaConfig
+from rl.round_report import RoundReport
+from worldmodel.data.reader import BufferReader
+from worldmodel.errors import UserError
+from worldmodel.latent.model import LatentWorldModel
+
+COLLECT, EVALUATE, IMAGINE = MINIATURE.collect, MINIATURE.evaluate, MINIATURE.imagine
+PIECE = 60
+FIRST_CHUNKS = COLLECT.first_steps // PIECE
+
+
+@dataclass
+class Run:
+    """Two rounds of Dyna that were played, and what was seen of them; each list goes by rounds."""
+
+    algorithm: Dyna
+    folder: object
+    reports: list[RoundReport]
+    results: list[dict]
+    weights: list[dict]
+    dreamed: Counter
+    learned: Counter
+
+
+def keys(observations):
+    return [row.tobytes() for row in observations.numpy()]
+
+
+def build(folder, **changes):
+    return DynaConfig(replace(MINIATURE, **changes), folder=folder).build_algo()
+
+
+def policy_of(algorithm):
+    return {name: value.clone() for name, value in algorithm.runner.module.state_dict().items()}
+
+
+def model_of(algorithm):
+    """What the learner has, as a model without an adapter."""
+    return {name: torch.tensor(array) for name, array in ray.get(algorithm._crew.learner.weights.remote()).items()}
+
+
+def dreamed_in(algorithm):
+    return algorithm.runner.dreams.world_model.state_dict()
+
+
+def saved_model(folder):
+    return LatentWorldModel.from_pretrained(folder / "world_model")
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def by_round(folder, number):
+    reader = BufferReader(folder / "buffer")
+    return [episode for episode in reader.episodes if episode.info.round == number]
+
+
+def steps_of(episodes):
+    return sum(episode.length for episode in episodes)
+
+
+def overshoot(pieces):
+    """A call to a collector may bring fewer steps more than there are games."""
+    return pieces * (COLLECT.envs - 1)
+
+
+def judging_seeds():
+    return np.random.default_rng([MINIATURE.seed, 0]).integers(2**31, size=EVALUATE.episodes).tolist()
+
+
+def judging_lengths():
+    """How long the games last that agents are judged by: their seeds alone say it."""
+    env = CountingEnv()
+    tags = [env.reset(seed=seed)[0][2] for seed in judging_seeds()]
+    return tuple(int(length_of(tag)) for tag in tags)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pieces():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crew, "_PIECE", PIECE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(cluster, tmp_path_factory):
+    folder, dreamed, learned = tmp_path_factory.mktemp("run"), Counter(), Counter()
+    step, loss = NeuralVectorEnv.step_tensors, PPOTorchLearner.compute_loss_for_module
+
+    def watched_step(self, actions):
+        dreamed.update(keys(self._stacked[~self.needs_reset]))
+        return step(self, actions)
+
+    def watched_loss(self, *, batch, **others):
+        learned.update(keys(batch[Columns.OBS]))
+        return loss(self, batch=batch, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NeuralVectorEnv, "step_tensors", watched_step)
+        patch.setattr(PPOTorchLearner, "compute_loss_for_module", watched_loss)
+        algorithm = build(folder)
+        reports, results, weights = [], [], []
+        for number in (1, 2):
+            results.append(algorithm.train())
+            reports.append(algorithm.last_report)
+            weights.append(policy_of(algorithm))
+            algorithm.save_round(folder / str(number))
+    yield Run(algorithm, folder, reports, results, weights, dreamed, learned)
+    algorithm.stop()
+
+
+def test_the_buffer_has_the_real_steps_that_were_asked_for(run):
+    asked = (COLLECT.first_steps, COLLECT.steps)
+    for number, steps in enumerate(asked, start=1):
+        assert 0 <= steps_of(by_round(run.folder, number)) - steps <= overshoot(-(-steps // PIECE))
+    reader = BufferReader(run.folder / "buffer")
+    assert run.reports[1].real_steps == reader.num_steps == steps_of(by_round(run.folder, 1) + by_round(run.folder, 2))
+    assert reader.num_chunks == FIRST_CHUNKS + COLLECT.steps // PIECE
+
+
+def test_no_two_calls_to_a_collector_draw_the_same_actions(run):
+    reader = BufferReader(run.folder / "buffer")
+    firsts = [next(e for e in by_round(run.folder, 1) if e.first_step >= PIECE * chunk) for chunk in range(2)]
+    first, second = (reader.steps.actions[e.first_step : e.first_step + e.length] for e in firsts)
+    shorter = min(len(first), len(second))
+    assert not np.array_equal(first[:shorter], second[:shorter])
+
+
+def test_the_games_that_judge_the_agent_stay_out_of_the_buffer(run):
+    seeds = {episode.info.seed for episode in BufferReader(run.folder / "buffer").episodes}
+    assert not seeds & set(judging_seeds())
+    judged = sum(judging_lengths())
+    assert [report.evaluation_steps for report in run.reports] == [3 * judged, 4 * judged]
+
+
+def test_the_judge_is_the_real_game(run):
+    returned = run.algorithm.evaluate()["env_runners"]
+    lengths = np.array(judging_lengths())
+    assert all(report.after.lengths == tuple(lengths) for report in run.reports)
+    counted = (10 * lengths * (lengths - 1) / 2).mean()
+    assert counted <= returned["episode_return_mean"] <= counted + 2 * lengths.mean()
+    assert returned["episode_return_mean"] == run.reports[1].after.mean == run.results[1]["dyna"]["real_return"]
+    assert returned["num_episodes"] == EVALUATE.episodes
+
+
+def test_the_first_round_is_played_at_random_and_the_second_by_the_stated_shares(run):
+    assert {episode.info.source for episode in by_round(run.folder, 1)} == {"random"}
+    second = by_round(run.folder, 2)
+    played = [episode for episode in second if episode.info.source == "policy"]
+    share = steps_of(played) / steps_of(second)
+    assert {episode.info.source for episode in second} == {"random", "policy"}
+    # Games are given away whole, and the longest lasts 32 steps.
+    assert abs(share - (1 - COLLECT.random)) < 32 / PIECE
+    assert {(e.info.policy_version, e.info.world_model_version) for e in played} == {(1, 1)}
+
+
+def test_every_gradient_comes_from_imagined_transitions(run):
+    """Each row that reached the loss was seen in a dream, and reached it once an epoch: no real ones are left over."""
+    assert sum(run.dreamed.values()) == run.reports[1].imagined_steps >= 2 * IMAGINE.steps
+    assert run.learned == Counter({key: IMAGINE.epochs * count for key, count in run.dreamed.items()})
+
+
+def test_the_agent_and_its_model_learn_in_every_round(run):
+    assert not same(*run.weights)
+    assert run.reports[0].parameters_trained > run.reports[1].parameters_trained > 0
+    assert run.reports[0].before is not None and run.reports[1].before is None
+    assert {"collect", "fit adapter", "fit head", "imagine", "evaluate", "judge dream"} == set(run.reports[1].seconds)
+
+
+def test_the_adapter_comes_with_the_second_round_and_leaves_the_base_alone(run):
+    first, second = run.folder / "1" / "world_model", run.folder / "2" / "world_model"
+    assert not (first / "adapter").exists() and (second / "adapter").exists()
+    for base in ("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        assert (first / base).read_bytes() == (second / base).read_bytes()
+    plain, adapted = (saved_model(run.folder / number).fused_state() for number in ("1", "2"))
+    changed = {name.partition(".")[0] for name in plain if not torch.equal(plain[name], adapted[name])}
+    assert changed == {"denoiser", "head"}
+
+
+def test_the_dreams_follow_the_learner(run):
+    assert same(dreamed_in(run.algorithm), model_of(run.algorithm))
+    assert same(dreamed_in(run.algorithm), saved_model(run.folder / "2").fused_state())
+
+
+def test_a_round_that_was_killed_goes_on_from_the_last_finished_one(run, tmp_path):
+    """Of round 2, one piece is in the buffer: the rest is collected, and no more."""
+    shutil.copytree(run.folder / "buffer", tmp_path / "buffer")
+    spec = BufferReader(tmp_path / "buffer").action_spec
+    BufferWriter(tmp_path / "buffer", (32, 32, 3), spec, COLLECT.capacity).truncate(FIRST_CHUNKS + 1)
+    there = by_round(tmp_path, 2)
+    algorithm = build(tmp_path)
+    try:
+        algorithm.load_round(run.folder / "1")
+        assert same(policy_of(algorithm), run.weights[0])
+        assert same(model_of(algorithm), saved_model(run.folder / "1").fused_state())
+        assert same(dreamed_in(algorithm), model_of(algorithm))
+        assert algorithm.evaluate()["env_runners"]["episode_return_mean"] == run.reports[0].after.mean
+        result = algorithm.train()
+        report = algorithm.last_report
+    finally:
+        algorithm.stop()
+    collected = by_round(tmp_path, 2)
+    assert report.round == result["dyna"]["round"] == result["training_iteration"] == 2
+    assert collected[: len(there)] == there and len(there) < len(collected)
+    assert 0 <= steps_of(collected) - COLLECT.steps <= overshoot(2)
+    assert report.real_steps == steps_of(by_round(tmp_path, 1) + collected)
+    assert report.imagined_steps > run.reports[0].imagined_steps
+    assert report.evaluation_steps == 5 * sum(judging_lengths())
+    assert {(e.info.policy_version, e.info.world_model_version) for e in collected if e.info.source == "policy"} == {
+        (1, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "dreams"),
+    [
+        ({"dream": "real"}, RealDreams),
+        ({"dream": "shuffled", "observation": "frames"}, NeuralVectorEnv),
+    ],
+)
+def test_other_dreams_and_observations_go_round_too(cluster, tmp_path, changes, dreams):
+    algorithm = build(tmp_path, imagine=replace(IMAGINE, **changes))
+    try:
+        algorithm.train()
+        report, runner = algorithm.last_report, algorithm.runner
+        assert isinstance(runner.dreams, dreams)
+        assert report.imagined_steps >= IMAGINE.steps
+        assert np.isfinite(report.scalars["imagined/return"])
+        seen = runner.dreams.single_observation_space
+        expected = (32, 32, 3) if changes.get("observation") == "frames" else (8, 8, 4)
+        assert seen.shape == (*expected[:2], expected[2] * IMAGINE.stack)
+    finally:
+        algorithm.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"collect": replace(COLLECT, collectors=9)}, "needs 10 CPUs, the cluster has 4; lower --collect.collectors"),
+        ({"cluster": replace(MINIATURE.cluster, agent_gpus=1.0)}, "needs 1 GPUs, the cluster has 0; lower --cluster"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(tmp_path, **changes)
+
+
+def test_a_name_that_is_no_setting_is_refused():
+    with pytest.raises(UserError, match=r"fit\.step.*did you mean 'steps'"):
+        DynaConfig(MINIATURE).tune({"fit.step": 3}).resolved()
+
+
+def test_it_reserves_what_its_actors_take_and_gives_it_back(cluster, tmp_path):
+    before = ray.available_resources()["CPU"]
+    algorithm = build(tmp_path)
+    actors = [*algorithm._crew.collectors, algorithm._crew.buffer, algorithm._crew.learner, algorithm._crew.evaluator]
+    taken = before - ray.available_resources()["CPU"]
+    bundles = Dyna.default_resource_request(algorithm.config).bundles
+    algorithm.stop()
+    # The agent itself runs in this process, which Ray does not count.
+    assert bundles[0] == {"CPU": 1} and sum(bundle["CPU"] for bundle in bundles[1:]) == taken
+    for actor in actors:
+        with pytest.raises(RayActorError):
+            ray.get(actor.__ray_ready__.remote(), timeout=30)
+    assert ray.available_resources()["CPU"] == before
+    assert not algorithm._world_model.exists()

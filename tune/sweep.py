@@ -1,0 +1,74 @@
+"""A sweep over Dyna on Ray Tune: one run for every choice of settings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.tune import CheckpointConfig, ResultGrid, RunConfig, TuneConfig, Tuner
+from ray.tune.search.variant_generator import generate_variants
+
+from rl.checks import check_settings
+from rl.dyna import Dyna, DynaConfig
+from rl.resources import Resources, cluster_gpus
+from rl.settings import Settings
+from worldmodel.errors import UserError
+
+METRIC = "dyna/real_return"
+
+
+def sweep(
+    settings: Settings,
+    space: Mapping[str, Any],
+    *,
+    folder: Path,
+    samples: int = 1,
+    time_limit_s: float | None = None,
+    metric: str = METRIC,
+) -> ResultGrid:
+    """Run Dyna once for every choice from `space`, as many at a time as the running Ray cluster holds.
+
+    A trial ends after `settings.rounds` rounds; its newest round is kept as its checkpoint.
+
+    Args:
+        settings: What all trials have in common.
+        space: Settings by their dotted names, each a value or a search space of Ray Tune.
+        folder: Where Tune keeps the results, in a folder of its own for each sweep.
+        samples: How often to choose; what `grid_search` holds is gone through as a whole each time.
+        time_limit_s: Stop all trials after this time.
+        metric: What is to be high; a name in what `Dyna.train` returns.
+
+    Raises:
+        UserError: If `space` names what is no setting, or leads to settings that cannot work or that need more than
+            the cluster has.
+    """
+    settings = _among_others(settings)
+    _check(settings, space)
+    tuner = Tuner(
+        Dyna,
+        param_space=DynaConfig(settings).tune(space).to_dict(),
+        tune_config=TuneConfig(metric=metric, mode="max", num_samples=samples, time_budget_s=time_limit_s),
+        run_config=RunConfig(
+            storage_path=str(folder.absolute()),
+            stop={"training_iteration": settings.rounds},
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_frequency=1),
+        ),
+    )
+    return tuner.fit()
+
+
+def _among_others(settings: Settings) -> Settings:
+    """Torch threads are as many as a trial's CPUs, unless stated: on all cores, trials would slow each other down."""
+    if settings.cluster.threads is not None:
+        return settings
+    return replace(settings, cluster=replace(settings.cluster, threads=Resources.of(settings, cluster_gpus()).cpus))
+
+
+def _check(settings: Settings, space: Mapping[str, Any]) -> None:
+    """Every choice from a grid, and one drawn from whatever else there is: Tune would wait, or fail trial by trial."""
+    if "rounds" in space:
+        raise UserError("rounds must be the same for all trials of a sweep: give it as a setting.")
+    for _, changes in generate_variants(dict(space)):
+        tuned = DynaConfig(settings).tune(changes).resolved().settings
+        check_settings(tuned)
+        Resources.of(tuned, cluster_gpus()).check()
