@@ -36,6 +36,8 @@ class Crew:
         self.learner: Any = LearnerActor.options(num_cpus=0, num_gpus=resources.learner_gpus).remote(
             settings.model, settings.fit, spec, buffer, settings.seed, threads
         )
+        # Actors start in their own time; whoever reads the folder must find it there.
+        self.status()
         envs = min(settings.evaluate.episodes, collect.envs)
         self.evaluator: Any = EvaluatorActor.options(num_cpus=0).remote(game, size, envs)
 

@@ -8,6 +8,7 @@ from reports import FakeAlgorithm
 
 from experiments import cluster, dyna
 from experiments.cli import run_main
+from worldmodel.fitting import FitConfig
 
 
 class FakeConfig:

@@ -146,16 +146,16 @@ def test_frames_that_there_were_not_do_not_count():
 
 
 def test_ends_are_counted_up_to_a_dreams_first():
-    seen = still(batch=3, horizon=4)
+    seen = still(batch=4, horizon=4)
     seen.terminated[0, 1] = seen.terminated[1, 3] = True
-    seen.mask[0, 3:] = False
+    seen.mask[0, 3:] = seen.mask[3, 2:] = False
     seen.dreamed_ends[0, 1] = True  # right
     seen.dreamed_ends[0, 3] = True  # after the game: of no account
     seen.dreamed_ends[1, 2:] = True  # a step too early, and then too late to be right
     seen.dreamed_ends[2, 0] = True  # wrong
     fidelity = score(seen, (1,))
-    assert (fidelity.starts, fidelity.ends, fidelity.ends_dreamed) == (3, 2, 1)
-    assert fidelity.false_ends == pytest.approx(2 / (1 + 3 + 1))
+    assert (fidelity.starts, fidelity.ends, fidelity.ends_dreamed) == (4, 2, 1)
+    assert fidelity.false_ends == pytest.approx(2 / (1 + 3 + 1 + 1))
 
 
 def test_the_base_is_scored_beside_the_adapter():

@@ -84,7 +84,9 @@ def test_every_action_and_noise_level_in_the_data_is_learned(reader):
 def test_the_same_seed_fits_the_same_model(reader, stage):
     runs = []
     for seed in (0, 0, 1):
-        fitter = fitting(reader, stage, seed=seed)
+        model = tiny()
+        torch.seed()
+        fitter = fitting(reader, stage, model, seed)
         losses = fitter.fit(3)
         fitter.finish()
         runs.append((losses, weights(fitter.model)))

@@ -62,6 +62,12 @@ def test_along_a_free_dream_actions_and_outcomes_belong_together(windows, residu
     torch.testing.assert_close(third[:, :-1], second[:, 1:])
 
 
+def test_the_head_learns_from_dreams_as_they_are_dreamed(windows):
+    model = knowing(SIZE)
+    model.denoiser.forward = lambda noisy, *_: torch.zeros_like(noisy)
+    assert totals(model, windows, free=True)["sequence"] > 0
+
+
 @pytest.mark.parametrize(
     ("change", "noticed"),
     [
