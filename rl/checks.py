@@ -31,6 +31,8 @@ def check_settings(settings: Settings) -> None:
     for name in _SHARES:
         if not 0 <= values[name] <= 1:
             raise UserError(f"{name} must be from 0 to 1, not {values[name]}.")
+    if settings.model.context < 2:
+        raise UserError(f"model.context must be at least 2, not {settings.model.context}: one frame shows no motion.")
     if not 1 <= settings.model.sampler.steps <= 8:
         raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
     _check_collect(settings.collect)

@@ -5,11 +5,11 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -23,11 +23,12 @@ from envs.replay import find_replays
 from rl.collector import Shares
 from rl.crew import Crew
 from rl.dream_report import DreamReport
+from rl.dyna_config import DynaConfig
 from rl.expert import expert_steps
-from rl.imagination import ImaginationPPO, ImaginationPPOConfig
+from rl.imagination import ImaginationPPO
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, PixelModuleConfig
-from rl.policies import PolicySnapshot, PolicySpec
+from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.progress import NullProgress, Progress
 from rl.resources import Resources, cluster_gpus
 from rl.round_report import Film, RoundReport
@@ -39,66 +40,13 @@ from worldmodel.data.starts import draw_starts
 from worldmodel.files import write_json
 from worldmodel.fitting import Stage
 from worldmodel.latent.model import LatentWorldModel
-from worldmodel.plain import overlay
 from worldmodel.spaces import ActionSpec
 
 _STARTS = 256
 _FILMS = 4
 _UPDATES = 25
 
-
-class DynaConfig(ImaginationPPOConfig):
-    """All that a run of Dyna is told; `settings` holds it, and RLlib's own fields follow from that."""
-
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        folder: Path | None = None,
-        algo_class: type[ImaginationPPO] | None = None,
-    ) -> None:
-        """Configure a run.
-
-        Args:
-            settings: What to do.
-            folder: Where the run keeps its buffer; None: in the algorithm's own log folder.
-            algo_class: The algorithm; None: `Dyna`.
-        """
-        super().__init__(algo_class=algo_class or Dyna)
-        self.folder = folder
-        self.tuned: dict[str, Any] = {}
-        self.dyna(settings or Settings())
-
-    def dyna(self, settings: Settings) -> Self:
-        """Take all settings at once."""
-        self.settings = settings
-        imagine = settings.imagine
-        self.debugging(seed=settings.seed)
-        self.imagination(dreams=imagine.dreams, rollout=imagine.rollout, reward_scale=imagine.reward_scale)
-        self.training(
-            lr=imagine.learning_rate,
-            gamma=imagine.gamma,
-            lambda_=imagine.gae_lambda,
-            num_epochs=imagine.epochs,
-            minibatch_size=imagine.minibatch,
-            clip_param=imagine.clip,
-            vf_loss_coeff=imagine.value_coeff,
-            entropy_coeff=imagine.entropy,
-            grad_clip=imagine.max_grad_norm,
-        )
-        return self
-
-    def tune(self, changes: Mapping[str, Any]) -> Self:
-        """Change settings by their dotted names: to values, or to search spaces of Ray Tune."""
-        self.tuned = dict(changes)
-        return self
-
-    def resolved(self) -> Self:
-        """This config with what was tuned worked into its settings.
-
-        Raises:
-            UserError: If a name is not a setting.
-        """
-        return self.dyna(overlay(self.settings, _nested(self.tuned), "tune"))
+__all__ = ["Dyna", "DynaConfig"]
 
 
 class Dyna(ImaginationPPO):
@@ -221,6 +169,7 @@ class Dyna(ImaginationPPO):
         """Write all that the next round needs to `folder`."""
         self.save_to_path(folder / "agent")
         ray.get(self._crew.learner.save.remote(folder / "world_model"))
+        save_policy(folder / "policy", self._policy(self._number))
         counts = {"round": self._number, "evaluation_steps": self._evaluation_steps}
         write_json(folder / "state.json", counts | {"imagined_steps": self._imagined_steps})
 
@@ -374,15 +323,3 @@ def _steps_in_round(buffer: Path, number: int) -> int:
     """Steps that an earlier try at this round left in the buffer, which has none before the first play."""
     reader = BufferReader(buffer)
     return sum(episode.length for episode in reader.episodes if episode.info.round == number)
-
-
-def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names as nested tables."""
-    tables: dict[str, Any] = {}
-    for name, value in overrides.items():
-        *path, last = name.split(".")
-        table = tables
-        for part in path:
-            table = table.setdefault(part, {})
-        table[last] = value
-    return tables

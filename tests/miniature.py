@@ -10,7 +10,7 @@ from rl.settings import (
 )
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
-from worldmodel.latent.config import AdapterConfig, AutoencoderConfig, DenoiserConfig, LatentConfig
+from worldmodel.latent.config import AdapterConfig, AutoencoderConfig, DenoiserConfig, LatentConfig, SamplerConfig
 
 MINIATURE = Settings(
     rounds=2,
@@ -22,6 +22,7 @@ MINIATURE = Settings(
         autoencoder=AutoencoderConfig(channels=(8, 8, 8), latent_channels=4),
         denoiser=DenoiserConfig(channels=(32, 64)),
         adapter=AdapterConfig(rank=2, alpha=2),
+        sampler=SamplerConfig(steps=1),
         head=HeadConfig(members=1, hidden=8),
     ),
     fit=FitConfig(autoencoder_steps=3, first_steps=3, steps=3, head_steps=1, batch_size=4, unroll=1, dream=2),

@@ -7,6 +7,7 @@ from experiments.presets import PRESETS, smoke
 from rl.checks import _POSITIVE, _SHARES, check_settings
 from rl.settings import CollectSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
+from worldmodel.latent.config import LatentConfig
 from worldmodel.plain import dotted, overlay
 
 
@@ -34,6 +35,7 @@ def test_a_number_out_of_range_is_refused_by_name(name):
         ({"collect": CollectSettings(expert_policy=Path("/nowhere"))}, "no folder /nowhere"),
         ({"imagine": ImagineSettings(dreams=2, rollout=2)}, "minibatch"),
         ({"imagine": ImagineSettings(steps=512)}, "less than one rollout"),
+        ({"model": LatentConfig(context=1)}, "model.context must be at least 2"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(changes, message):

@@ -2,7 +2,9 @@
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,15 +33,30 @@ FIRST_CHUNKS = COLLECT.first_steps // PIECE
 
 @dataclass
 class Run:
-    """Two rounds of Dyna that were played, and what was seen of them; each list goes by rounds."""
+    """Two rounds of Dyna that were played, and what was seen of them; each list goes by rounds.
 
-    algorithm: Dyna
-    folder: object
-    reports: list[RoundReport]
-    results: list[dict]
-    weights: list[dict]
-    dreamed: Counter
-    learned: Counter
+    `dreamed` and `learned` count observations: those from which a dream went on, and those that reached the loss.
+    """
+
+    folder: Path
+    reserved: list[dict]
+    cpus_taken: float
+    actors: list
+    reports: list[RoundReport] = field(default_factory=list)
+    results: list[dict] = field(default_factory=list)
+    weights: list[dict] = field(default_factory=list)
+    dreamed_in: list[dict] = field(default_factory=list)
+    world_models: list[dict] = field(default_factory=list)
+    dreamed: Counter = field(default_factory=Counter)
+    learned: Counter = field(default_factory=Counter)
+
+    def go_round(self, algorithm, number):
+        self.results.append(algorithm.train())
+        self.reports.append(algorithm.last_report)
+        self.weights.append(policy_of(algorithm))
+        self.dreamed_in.append(dreams_of(algorithm))
+        self.world_models.append(model_of(algorithm))
+        algorithm.save_round(self.folder / str(number))
 
 
 def keys(observations):
@@ -59,12 +76,35 @@ def model_of(algorithm):
     return {name: torch.tensor(array) for name, array in ray.get(algorithm._crew.learner.weights.remote()).items()}
 
 
-def dreamed_in(algorithm):
-    return algorithm.runner.dreams.world_model.state_dict()
+def dreams_of(algorithm):
+    return {name: value.clone() for name, value in algorithm.runner.dreams.world_model.state_dict().items()}
 
 
 def saved_model(folder):
     return LatentWorldModel.from_pretrained(folder / "world_model")
+
+
+def actors_of(algorithm):
+    crew = algorithm._crew
+    return [*crew.collectors, crew.buffer, crew.learner, crew.evaluator]
+
+
+@contextmanager
+def watching(run):
+    step, loss = NeuralVectorEnv.step_tensors, PPOTorchLearner.compute_loss_for_module
+
+    def watched_step(self, actions):
+        run.dreamed.update(keys(self._stacked[~self.needs_reset]))
+        return step(self, actions)
+
+    def watched_loss(self, *, batch, **others):
+        run.learned.update(keys(batch[Columns.OBS]))
+        return loss(self, batch=batch, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NeuralVectorEnv, "step_tensors", watched_step)
+        patch.setattr(PPOTorchLearner, "compute_loss_for_module", watched_loss)
+        yield
 
 
 def same(left, right):
@@ -74,6 +114,10 @@ def same(left, right):
 def by_round(folder, number):
     reader = BufferReader(folder / "buffer")
     return [episode for episode in reader.episodes if episode.info.round == number]
+
+
+def versions_of(episodes):
+    return {(e.info.source, e.info.policy_version, e.info.world_model_version) for e in episodes}
 
 
 def steps_of(episodes):
@@ -103,31 +147,34 @@ def pieces():
         yield
 
 
+@pytest.fixture
+def made(cluster, tmp_path):
+    """Makes algorithms and stops them."""
+    algorithms = []
+
+    def make(**changes):
+        algorithms.append(build(tmp_path, **changes))
+        return algorithms[-1]
+
+    yield make
+    for algorithm in algorithms:
+        algorithm.stop()
+
+
 @pytest.fixture(scope="module")
 def run(cluster, tmp_path_factory):
-    folder, dreamed, learned = tmp_path_factory.mktemp("run"), Counter(), Counter()
-    step, loss = NeuralVectorEnv.step_tensors, PPOTorchLearner.compute_loss_for_module
-
-    def watched_step(self, actions):
-        dreamed.update(keys(self._stacked[~self.needs_reset]))
-        return step(self, actions)
-
-    def watched_loss(self, *, batch, **others):
-        learned.update(keys(batch[Columns.OBS]))
-        return loss(self, batch=batch, **others)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NeuralVectorEnv, "step_tensors", watched_step)
-        patch.setattr(PPOTorchLearner, "compute_loss_for_module", watched_loss)
-        algorithm = build(folder)
-        reports, results, weights = [], [], []
-        for number in (1, 2):
-            results.append(algorithm.train())
-            reports.append(algorithm.last_report)
-            weights.append(policy_of(algorithm))
-            algorithm.save_round(folder / str(number))
-    yield Run(algorithm, folder, reports, results, weights, dreamed, learned)
-    algorithm.stop()
+    folder, there = tmp_path_factory.mktemp("run"), ray.available_resources()["CPU"]
+    algorithm = build(folder)
+    taken = there - ray.available_resources()["CPU"]
+    run = Run(folder, Dyna.default_resource_request(algorithm.config).bundles, taken, actors_of(algorithm))
+    try:
+        with watching(run):
+            for number in (1, 2):
+                run.go_round(algorithm, number)
+        run.results[1] |= algorithm.evaluate()
+    finally:
+        algorithm.stop()
+    return run
 
 
 def test_the_buffer_has_the_real_steps_that_were_asked_for(run):
@@ -155,13 +202,18 @@ def test_the_games_that_judge_the_agent_stay_out_of_the_buffer(run):
 
 
 def test_the_judge_is_the_real_game(run):
-    returned = run.algorithm.evaluate()["env_runners"]
+    """Its games last as long as their seeds say, and pay ten times the count and at most 2 for the action."""
     lengths = np.array(judging_lengths())
-    assert all(report.after.lengths == tuple(lengths) for report in run.reports)
     counted = (10 * lengths * (lengths - 1) / 2).mean()
-    assert counted <= returned["episode_return_mean"] <= counted + 2 * lengths.mean()
-    assert returned["episode_return_mean"] == run.reports[1].after.mean == run.results[1]["dyna"]["real_return"]
-    assert returned["num_episodes"] == EVALUATE.episodes
+    for report in run.reports:
+        assert report.after.lengths == tuple(lengths)
+        assert counted <= report.after.mean <= counted + 2 * lengths.mean()
+
+
+def test_evaluating_again_gives_the_same(run):
+    mean = run.reports[1].after.mean
+    assert run.results[1]["env_runners"] == {"episode_return_mean": mean, "num_episodes": EVALUATE.episodes}
+    assert run.results[1]["dyna"]["real_return"] == mean
 
 
 def test_the_first_round_is_played_at_random_and_the_second_by_the_stated_shares(run):
@@ -169,10 +221,9 @@ def test_the_first_round_is_played_at_random_and_the_second_by_the_stated_shares
     second = by_round(run.folder, 2)
     played = [episode for episode in second if episode.info.source == "policy"]
     share = steps_of(played) / steps_of(second)
-    assert {episode.info.source for episode in second} == {"random", "policy"}
     # Games are given away whole, and the longest lasts 32 steps.
     assert abs(share - (1 - COLLECT.random)) < 32 / PIECE
-    assert {(e.info.policy_version, e.info.world_model_version) for e in played} == {(1, 1)}
+    assert versions_of(second) == {("random", 0, 0), ("policy", 1, 1)}
 
 
 def test_every_gradient_comes_from_imagined_transitions(run):
@@ -199,27 +250,36 @@ def test_the_adapter_comes_with_the_second_round_and_leaves_the_base_alone(run):
 
 
 def test_the_dreams_follow_the_learner(run):
-    assert same(dreamed_in(run.algorithm), model_of(run.algorithm))
-    assert same(dreamed_in(run.algorithm), saved_model(run.folder / "2").fused_state())
+    for number, (dreamed, learned) in enumerate(zip(run.dreamed_in, run.world_models, strict=True), start=1):
+        assert same(dreamed, learned)
+        assert same(dreamed, saved_model(run.folder / str(number)).fused_state())
+    assert not same(*run.dreamed_in)
 
 
-def test_a_round_that_was_killed_goes_on_from_the_last_finished_one(run, tmp_path):
+def test_it_reserves_what_its_actors_take(run):
+    # The agent itself runs in this process, which Ray does not count.
+    assert run.reserved[0] == {"CPU": 1} and sum(bundle["CPU"] for bundle in run.reserved[1:]) == run.cpus_taken == 1
+
+
+def test_no_actor_outlives_it(run):
+    for actor in run.actors:
+        with pytest.raises(RayActorError):
+            ray.get(actor.__ray_ready__.remote(), timeout=30)
+
+
+def test_a_round_that_was_killed_goes_on_from_the_last_finished_one(run, made, tmp_path):
     """Of round 2, one piece is in the buffer: the rest is collected, and no more."""
     shutil.copytree(run.folder / "buffer", tmp_path / "buffer")
     spec = BufferReader(tmp_path / "buffer").action_spec
     BufferWriter(tmp_path / "buffer", (32, 32, 3), spec, COLLECT.capacity).truncate(FIRST_CHUNKS + 1)
     there = by_round(tmp_path, 2)
-    algorithm = build(tmp_path)
-    try:
-        algorithm.load_round(run.folder / "1")
-        assert same(policy_of(algorithm), run.weights[0])
-        assert same(model_of(algorithm), saved_model(run.folder / "1").fused_state())
-        assert same(dreamed_in(algorithm), model_of(algorithm))
-        assert algorithm.evaluate()["env_runners"]["episode_return_mean"] == run.reports[0].after.mean
-        result = algorithm.train()
-        report = algorithm.last_report
-    finally:
-        algorithm.stop()
+    algorithm = made()
+    algorithm.load_round(run.folder / "1")
+    assert same(policy_of(algorithm), run.weights[0])
+    assert same(model_of(algorithm), run.world_models[0])
+    assert same(dreams_of(algorithm), run.world_models[0])
+    assert algorithm.evaluate()["env_runners"]["episode_return_mean"] == run.reports[0].after.mean
+    result, report = algorithm.train(), algorithm.last_report
     collected = by_round(tmp_path, 2)
     assert report.round == result["dyna"]["round"] == result["training_iteration"] == 2
     assert collected[: len(there)] == there and len(there) < len(collected)
@@ -227,31 +287,27 @@ def test_a_round_that_was_killed_goes_on_from_the_last_finished_one(run, tmp_pat
     assert report.real_steps == steps_of(by_round(tmp_path, 1) + collected)
     assert report.imagined_steps > run.reports[0].imagined_steps
     assert report.evaluation_steps == 5 * sum(judging_lengths())
-    assert {(e.info.policy_version, e.info.world_model_version) for e in collected if e.info.source == "policy"} == {
-        (1, 1)
-    }
+    assert versions_of(collected) == {("random", 0, 0), ("policy", 1, 1)}
+    algorithm._collect(3)
+    collected = by_round(tmp_path, 3)
+    algorithm._collect(3)
+    assert by_round(tmp_path, 3) == collected, "what a round that was killed had collected was collected again"
 
 
 @pytest.mark.parametrize(
-    ("changes", "dreams"),
+    ("changes", "dreams", "shape"),
     [
-        ({"dream": "real"}, RealDreams),
-        ({"dream": "shuffled", "observation": "frames"}, NeuralVectorEnv),
+        ({"dream": "real"}, RealDreams, (8, 8, 4 * IMAGINE.stack)),
+        ({"dream": "shuffled", "observation": "frames"}, NeuralVectorEnv, (32, 32, 3 * IMAGINE.stack)),
     ],
 )
-def test_other_dreams_and_observations_go_round_too(cluster, tmp_path, changes, dreams):
-    algorithm = build(tmp_path, imagine=replace(IMAGINE, **changes))
-    try:
-        algorithm.train()
-        report, runner = algorithm.last_report, algorithm.runner
-        assert isinstance(runner.dreams, dreams)
-        assert report.imagined_steps >= IMAGINE.steps
-        assert np.isfinite(report.scalars["imagined/return"])
-        seen = runner.dreams.single_observation_space
-        expected = (32, 32, 3) if changes.get("observation") == "frames" else (8, 8, 4)
-        assert seen.shape == (*expected[:2], expected[2] * IMAGINE.stack)
-    finally:
-        algorithm.stop()
+def test_other_dreams_and_observations_go_round_too(made, changes, dreams, shape):
+    algorithm = made(imagine=replace(IMAGINE, **changes))
+    algorithm.train()
+    assert isinstance(algorithm.runner.dreams, dreams)
+    assert algorithm.runner.dreams.single_observation_space.shape == shape
+    assert algorithm.last_report.imagined_steps >= IMAGINE.steps
+    assert algorithm.last_report.after.lengths == judging_lengths()
 
 
 @pytest.mark.parametrize(
@@ -269,19 +325,3 @@ def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path, changes
 def test_a_name_that_is_no_setting_is_refused():
     with pytest.raises(UserError, match=r"fit\.step.*did you mean 'steps'"):
         DynaConfig(MINIATURE).tune({"fit.step": 3}).resolved()
-
-
-def test_it_reserves_what_its_actors_take_and_gives_it_back(cluster, tmp_path):
-    before = ray.available_resources()["CPU"]
-    algorithm = build(tmp_path)
-    actors = [*algorithm._crew.collectors, algorithm._crew.buffer, algorithm._crew.learner, algorithm._crew.evaluator]
-    taken = before - ray.available_resources()["CPU"]
-    bundles = Dyna.default_resource_request(algorithm.config).bundles
-    algorithm.stop()
-    # The agent itself runs in this process, which Ray does not count.
-    assert bundles[0] == {"CPU": 1} and sum(bundle["CPU"] for bundle in bundles[1:]) == taken
-    for actor in actors:
-        with pytest.raises(RayActorError):
-            ray.get(actor.__ray_ready__.remote(), timeout=30)
-    assert ray.available_resources()["CPU"] == before
-    assert not algorithm._world_model.exists()

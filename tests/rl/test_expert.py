@@ -1,6 +1,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -48,6 +49,32 @@ class Watched(NullProgress):
         yield advance
 
 
+class Cue(gym.Env):
+    """Shows black or white; the action that names it pays 1. Ten steps a game."""
+
+    metadata: ClassVar[dict] = {"render_modes": ["rgb_array"]}
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cue, self.left = int(self.np_random.integers(2)), 10
+        return self.cue, {}
+
+    def step(self, action):
+        reward = float(action == self.cue)
+        self.cue, self.left = int(self.np_random.integers(2)), self.left - 1
+        return self.cue, reward, self.left == 0, False, {}
+
+    def render(self):
+        return np.full((16, 16, 3), 255 * self.cue, np.uint8)
+
+
+gym.register("Cue-v0", entry_point=Cue)
+
+
 @pytest.fixture(scope="module")
 def trained(cluster, tmp_path_factory):
     """An expert, the real steps that its game saw, what was told on the way, and the folder where it was saved."""
@@ -89,6 +116,16 @@ def test_the_saved_folder_plays_as_expert_at_its_share(trained):
     steps = {source: sum(len(e) for e in episodes if e.info.source == source) for source in ("random", "expert")}
     assert steps["expert"] / sum(steps.values()) == pytest.approx(0.4, abs=0.05)
     assert {e.info.policy_version for e in episodes if e.info.source == "expert"} == {1}
+
+
+def test_an_expert_learns_its_game(cluster):
+    settings = replace(
+        SETTINGS, steps=2500, game=GameSettings("Cue-v0"), stack=1, envs=8, learning_rate=3e-3, epochs=4, gamma=0.5
+    )
+    progress = Watched()
+    expert = train_expert(settings, progress)
+    assert progress.returns[0] < 7
+    assert judge_expert(settings, expert, NullProgress()).mean > 9
 
 
 def test_an_expert_is_judged_in_whole_games(trained):

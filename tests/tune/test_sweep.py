@@ -13,7 +13,7 @@ from tune.sweep import sweep
 from worldmodel.errors import UserError
 from worldmodel.latent.model import LatentWorldModel
 
-TIME_LIMIT_S = 300
+TIME_LIMIT_S = 600
 ONE_ROUND = replace(MINIATURE, rounds=1)
 RATES = [1e-3, 1e-4]
 

@@ -1,7 +1,8 @@
 """LoRA on the denoiser (Hu et al., 2021), with the parts that adapters alone do not carry.
 
 Low-rank updates on attention and convolutions cannot teach a frozen U-Net a new game: its input layer, the embeddings
-of time and action, the norms and the output layer are trained in full beside them and saved with the adapter.
+of time and action, the norms inside its blocks and the output layer are trained in full beside them and saved with the
+adapter.
 """
 
 import torch

@@ -75,7 +75,8 @@ class Autoencoder(nn.Module):
     def fingerprint(self) -> str:
         """A hash of all that decides what a frame's latents are."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
+        decided_by = {**self.vae.encoder.state_dict(), "mean": self.mean, "std": self.std}
+        for name, tensor in sorted(decided_by.items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 

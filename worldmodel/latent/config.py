@@ -24,8 +24,8 @@ class DenoiserConfig:
     """width at each resolution"""
     layers: int = 1
     """residual blocks at each resolution"""
-    attention_head_dim: int = 32
-    """width of an attention head"""
+    attention_heads: int = 32
+    """attention heads in the middle, where the action tokens are read"""
     action_dim: int = 64
     """width of an action token"""
 

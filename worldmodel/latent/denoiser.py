@@ -73,7 +73,7 @@ def build_denoiser(config: LatentConfig, spec: ActionSpec) -> Denoiser:
         up_block_types=("UpBlock2D",) * len(net.channels),
         mid_block_type="UNetMidBlock2DCrossAttn",
         cross_attention_dim=net.action_dim,
-        attention_head_dim=net.attention_head_dim,
+        attention_head_dim=net.attention_heads,  # diffusers' old name for their number
         norm_num_groups=16,
     )
     return condition(unet, config, spec)

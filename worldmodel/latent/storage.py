@@ -87,10 +87,12 @@ def load(folder: Path) -> LatentWorldModel:
 
 def _fill(model: LatentWorldModel, folder: Path) -> None:
     model.autoencoder.vae.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
+    statistics = load_file(folder / "latents.safetensors")
     denoiser = _plain(model.denoiser)
     denoiser.unet = _read_unet(folder / "unet")
     denoiser.conditioner.load_state_dict(load_file(folder / "conditioner.safetensors"))
-    model.autoencoder.load_state_dict(load_file(folder / "latents.safetensors"), strict=False)
+    for name, statistic in _statistics(model).items():
+        statistic.copy_(statistics[name])
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
 
 
