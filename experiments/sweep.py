@@ -31,7 +31,7 @@ class SweepOptions(SettingsOptions):
     As many runs go on at a time as there are CPUs for: each takes one, and one for each of its collectors.
     """
 
-    space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=V1,V2,...")]
+    space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=V1,V2,...")] = ()
     """settings and the values to try, as in `imagine.entropy=0.01,0.03 fit.steps=100,200`"""
     samples: int = 1
     """how often to try each combination"""
@@ -72,8 +72,10 @@ def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
     """Names of settings with the values to try, out of `NAME=V1,V2,...`.
 
     Raises:
-        UserError: If a word is not of that form.
+        UserError: If there is no word, or one is not of that form.
     """
+    if not words:
+        raise UserError("There is nothing to try: give --space NAME=V1,V2,..., as in fit.steps=100,200.")
     choices = {}
     for word in words:
         name, equals, values = word.partition("=")

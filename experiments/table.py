@@ -58,15 +58,15 @@ def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
     table = _table(f"Cost ({seconds:.0f} s since this process began)", "round")
     for report in reports:
         table.add_column(str(report.round), justify="right")
-    table.add_row("real steps so far", *(_real_steps(report) for report in reports))
+    table.add_row("real steps so far", *(f"{report.real_steps:,}" for report in reports))
+    if reports[-1].expert_steps:
+        table.add_row("+ those that trained the expert", *(f"{report.expert_steps:,}" for report in reports))
     table.add_row("real steps that judged, so far", *(f"{report.evaluation_steps:,}" for report in reports))
     table.add_row("imagined steps so far", *(f"{report.imagined_steps:,}" for report in reports), end_section=True)
     for phase in dict.fromkeys(phase for report in reports for phase in report.seconds):
         spent = [report.seconds.get(phase) for report in reports]
         table.add_row(f"{phase}, s", *("" if time is None else f"{time:.1f}" for time in spent))
     table.add_row("whole round, s", *(f"{sum(report.seconds.values()):.1f}" for report in reports))
-    if expert := reports[-1].expert_steps:
-        table.caption = f"Real steps: those of the run (+ the {expert:,} that trained the expert)."
     return table
 
 
@@ -113,10 +113,6 @@ def _table(title: str, first: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(first)
     return table
-
-
-def _real_steps(report: RoundReport) -> str:
-    return f"{report.real_steps:,}" + (f" (+ {report.expert_steps:,})" if report.expert_steps else "")
 
 
 def _judged(judged: Evaluation) -> tuple[str, str, str]:

@@ -46,7 +46,7 @@ def test_the_code_in_the_readme_runs(beside_a_model):
         trained = names["algorithm"].metrics.peek(("env_runners", "num_env_steps_sampled_lifetime"))
         names["algorithm"].stop()
     assert names["envs"].num_envs == 64
-    assert trained >= 4000
+    assert trained >= 1024
 
 
 def test_every_file_and_link_that_the_documents_name_is_there():

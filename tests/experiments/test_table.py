@@ -37,8 +37,19 @@ def test_every_player_has_its_row():
 
 def test_steps_so_far_phases_and_their_sum():
     text = shown([make_report(1), make_report(2)])
-    assert row(text, "2 ") == ["2,000", "154", "131,072", "1.5", "20.0", "30.0", "51.5"]
+    assert row(text, "real steps so far") == ["1,000", "2,000"]
+    assert row(text, "real steps that judged, so far") == ["77", "154"]
+    assert row(text, "imagined steps so far") == ["65,536", "131,072"]
+    assert row(text, "fit, s") == ["20.0", "20.0"]
+    assert row(text, "whole round, s") == ["51.5", "51.5"]
     assert "61 s since" in text
+
+
+def test_the_steps_that_trained_an_expert_count():
+    text = shown([replace(make_report(1), expert_steps=5000)])
+    assert row(text, "+ those that trained the expert") == ["5,000"]
+    assert "1,000 real steps (+ 5,000 that trained the expert) were learned from" in text
+    assert "expert" not in shown([make_report(1)])
 
 
 def test_fidelity_shows_every_curve():

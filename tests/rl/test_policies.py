@@ -56,10 +56,11 @@ def test_greedy_is_the_likeliest_action_and_sampled_is_the_softmax():
 
 @pytest.mark.parametrize("spec", [FRAMES, LATENTS])
 def test_a_saved_policy_comes_back(tmp_path, spec):
-    saved = snapshot(spec)
+    saved = snapshot(spec, real_steps=500)
     save_policy(tmp_path / "expert", saved)
     loaded = load_policy(tmp_path / "expert", source="expert")
     assert (loaded.spec, loaded.version, loaded.world_model_version, loaded.source) == (spec, 7, 2, "expert")
+    assert loaded.real_steps == 500
     assert loaded.weights.keys() == saved.weights.keys()
     assert all(np.array_equal(loaded.weights[name], saved.weights[name]) for name in saved.weights)
 

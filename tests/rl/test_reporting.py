@@ -21,6 +21,7 @@ def test_scalars_name_every_figure():
     assert figures["return/random"] == 20.0
     assert figures["return/agent_low"] < 50.0 < figures["return/agent_high"]
     assert figures["steps/evaluation"] == 77
+    assert figures["steps/expert"] == 0
     assert figures["seconds/fit"] == 20.0
     assert figures["fidelity/dream_8"] == 30.0
     assert figures["fidelity/adapter_off_changing_8"] == 15.0

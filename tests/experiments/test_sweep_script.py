@@ -1,0 +1,76 @@
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray.tune import grid_search
+
+from experiments import cluster, sweep
+from experiments.cli import run_main
+from experiments.presets import cartpole
+from tune import sweep as tune_sweep
+
+
+class Results(list):
+    experiment_path = "/somewhere/Dyna"
+    errors = ()
+
+
+def trial(steps, reached):
+    metrics = {"dyna": {"real_return": reached}, "training_iteration": 2}
+    return SimpleNamespace(config={"tuned": {"fit.steps": steps}}, metrics=metrics, path=f"/somewhere/Dyna/{steps}")
+
+
+@pytest.fixture
+def swept(monkeypatch):
+    """What was handed to Ray Tune."""
+    seen = SimpleNamespace(results=Results([trial(10, 20.0), trial(30, 40.0)]))
+
+    def fake(settings, space, **others):
+        seen.settings, seen.space, seen.others = settings, space, others
+        return seen.results
+
+    monkeypatch.setattr(cluster, "ray_cluster", lambda settings: nullcontext())
+    monkeypatch.setattr(tune_sweep, "sweep", fake)
+    return seen
+
+
+def test_options_and_values_reach_ray_tune(swept):
+    arguments = ["--seed", "3", "--samples", "2", "--time-limit", "5", "--folder", "here", "--space"]
+    assert run_main(sweep.main, [*arguments, "fit.steps=10,30", "imagine.dream=model,real", "fit.bf16=true,false"]) == 0
+    assert swept.settings.seed == 3 and swept.settings.game == cartpole().game
+    assert swept.space == {
+        "fit.steps": grid_search([10, 30]),
+        "imagine.dream": grid_search(["model", "real"]),
+        "fit.bf16": grid_search([True, False]),
+    }
+    assert swept.others == {"folder": Path("here"), "samples": 2, "time_limit_s": 300}
+
+
+def test_what_was_reached_is_shown_best_first(swept, capsys):
+    assert run_main(sweep.main, ["--space", "fit.steps=10,30"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("fit.steps = 30") < shown.index("fit.steps = 10")
+    assert "40.0" in shown and "/somewhere/Dyna" in shown
+
+
+def test_a_trial_that_failed_is_shown_and_told_by_the_status(swept, capsys):
+    swept.results = Results([trial(10, 20.0), SimpleNamespace(config={}, metrics={}, path="")])
+    swept.results.errors = (RuntimeError("the [dream] broke"),)
+    assert run_main(sweep.main, ["--space", "fit.steps=10,30"]) == 1
+    assert "A trial failed: the [dream] broke" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "There is nothing to try: give --space"),
+        (["--space", "fit.steps"], "not 'fit.steps'"),
+        (["--space", "fit.steps="], "not 'fit.steps='"),
+        (["--rounds", "0", "--space", "fit.steps=1"], "rounds must be more than 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence_before_ray_starts(monkeypatch, capsys, arguments, sentence):
+    monkeypatch.setattr(cluster, "ray_cluster", lambda settings: pytest.fail("Ray was started"))
+    assert run_main(sweep.main, arguments) == 2
+    assert sentence in capsys.readouterr().err
