@@ -88,9 +88,11 @@ def test_a_bad_value_is_refused_before_anything_starts():
 def test_names_tell_runs_apart():
     names = {
         parse_options(arguments).run_path.name
-        for arguments in ([], ["--seed", "1"], ["--smoke"], ["--preset", "atari"], ["--imagine.dream", "real"])
-    }
-    assert len(names) == 5
+        for arguments in ([], ["--seed", "1"], ["--smoke"], ["--preset", "atari"], ["--imagine.dream", "real"],
+                          ["--preset", "atari", "--game.id", "ALE/Breakout-v5"], ["--game.id", "mine:Game-v0"])
+    }  # fmt: skip
+    assert len(names) == 7
+    assert {"cartpole-seed0", "breakout-v5-seed0"} <= names
     assert parse_options(["--name", "mine", "--runs-dir", "/tmp/r"]).run_path == Path("/tmp/r/mine")
 
 
