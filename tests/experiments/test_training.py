@@ -26,7 +26,7 @@ def train(run: RunFolder, algorithm: FakeAlgorithm) -> str:
 
 
 def test_every_round_is_kept_and_told(tmp_path):
-    run = RunFolder(tmp_path / "run", Settings())
+    run = RunFolder(tmp_path / "run", Settings(rounds=3))
     text = train(run, FakeAlgorithm())
     assert [report.after.mean for report in run.reports()] == [51.0, 52.0, 53.0]
     assert "round 3 of 3" in text
@@ -36,8 +36,8 @@ def test_every_round_is_kept_and_told(tmp_path):
 
 def test_a_stopped_run_goes_on_from_its_last_finished_round(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(RunFolder(tmp_path / "run", Settings()), FakeAlgorithm(dies_in=3))
-    run = RunFolder(tmp_path / "run", Settings())
+        train(RunFolder(tmp_path / "run", Settings(rounds=3)), FakeAlgorithm(dies_in=3))
+    run = RunFolder(tmp_path / "run", Settings(rounds=3))
     assert run.last_round == 2
     algorithm = FakeAlgorithm()
     assert "round 1" not in train(run, algorithm)
@@ -47,7 +47,7 @@ def test_a_stopped_run_goes_on_from_its_last_finished_round(tmp_path):
 
 
 def test_the_page_shows_tables_plots_and_films(tmp_path):
-    run = RunFolder(tmp_path / "run", Settings())
+    run = RunFolder(tmp_path / "run", Settings(rounds=3))
     train(run, FakeAlgorithm())
     page = write_page(run, [], seconds=1.0)
     text = page.read_text()

@@ -53,8 +53,9 @@ def test_a_collector_repeats_itself():
         assert same(first.collect(60, number, Shares()), second.collect(60, number, Shares()))
 
 
-def test_collectors_rounds_and_seeds_differ():
+def test_collectors_calls_rounds_and_seeds_differ():
     played = collector().collect(60, 1, Shares())
+    assert not same(played, collector().collect(60, 1, Shares(), asked=60))
     for other in (collector(index=1), collector(seed=6)):
         assert not same(played, [replace(e, info=replace(e.info, collector=0)) for e in other.collect(60, 1, Shares())])
     later = collector().collect(60, 2, Shares())
