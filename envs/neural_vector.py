@@ -171,7 +171,9 @@ class NeuralVectorEnv(TensorVectorEnv):
     def _acted(self, actions: Tensor) -> Tensor:
         if not self._shuffled:
             return actions
-        return actions[torch.randperm(self.num_envs, generator=self._generator, device=self.device)]
+        # Turned, not permuted: a permutation leaves one dream in N its own action, and PPO learned from that alone.
+        by = torch.randint(1, self.num_envs, (1,), generator=self._generator, device=self.device)
+        return actions[(torch.arange(self.num_envs, device=self.device) + by) % self.num_envs]
 
 
 def _starts_beside(world_model: ModelSource) -> Starts | None:
