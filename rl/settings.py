@@ -46,7 +46,7 @@ class ImagineSettings:
     """Training the agent in the dream: RLlib's PPO."""
 
     dream: Literal["model", "real", "shuffled"] = "model"
-    """model: the world model; real: the real game instead (the ceiling); shuffled: actions permuted (the floor)"""
+    """model: the world model; real: the real game instead (the ceiling); shuffled: actions swapped (the floor)"""
     observation: Observation = "latents"
     """what the agent sees: decoded frames, or the encoder's latents"""
     stack: int = 4
