@@ -3,12 +3,14 @@
 docs/results/<preset>_<dream>.json
 game, dream, command, machine
 settings      every setting by its dotted name
-seeds         by seed: returns of the random policy, of the agent before any imagination and after each round
+seeds         by seed: returns of the random policy, of the agent before any imagination and after each round, and
+              the commit of the code that ran
 """
 
 import json
 import os
 import platform
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ class SeedResult:
     imagined_steps: int
     seconds: float
     expert_steps: int = 0
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def references(preset: str, settings: Settings) -> list[Results]:
 
 def _comparable(results: Results, settings: Settings) -> bool:
     ours = {**_leaves(settings), "imagine.dream": results.dream}
-    return all(results.settings.get(name) == value for name, value in ours.items() if name.startswith(_COMPARED))
+    # What could not be set yet when they were recorded was as it is by default.
+    theirs = _leaves(Settings()) | results.settings
+    return all(theirs[name] == value for name, value in ours.items() if name.startswith(_COMPARED))
 
 
 def _leaves(settings: Settings) -> dict[str, Any]:
@@ -116,8 +121,17 @@ def _result(reports: list[RoundReport]) -> SeedResult:
         imagined_steps=last.imagined_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
         expert_steps=last.expert_steps,
+        commit=_commit(),
     )
 
 
 def _returns(judged: Evaluation | None) -> tuple[float, ...]:
     return tuple(float(value) for value in judged.returns) if judged else ()
+
+
+def _commit() -> str:
+    """The commit of the code, marked where files differ from it; empty outside a checkout."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True
+    )
+    return described.stdout.strip()

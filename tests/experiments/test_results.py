@@ -1,3 +1,5 @@
+import json
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -54,3 +56,23 @@ def test_a_run_that_imagines_otherwise_is_not_compared(recorded):
     settings = with_seed(0, "model")
     assert references("cartpole", replace(settings, imagine=replace(settings.imagine, horizon=9))) == []
     assert len(references("cartpole", replace(settings, fit=replace(settings.fit, steps=9)))) == 1
+
+
+def test_a_setting_that_is_newer_than_the_record_counts_as_its_default(recorded, tmp_path):
+    path = tmp_path / "docs" / "results" / "cartpole_real.json"
+    stored = json.loads(path.read_text())
+    del stored["settings"]["imagine.horizon"]
+    path.write_text(json.dumps(stored))
+    settings = with_seed(0, "model")
+    assert len(references("cartpole", settings)) == 1
+    assert references("cartpole", replace(settings, imagine=replace(settings.imagine, horizon=9))) == []
+
+
+def test_the_commit_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "packages_root", lambda: tmp_path)
+    for command in (["init", "-q"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m", "--allow-empty"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    record(tmp_path / "r.json", with_seed(0), [make_report()], "command")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert head.startswith(read_results(tmp_path / "r.json").seeds["0"].commit)
+    assert len(read_results(tmp_path / "r.json").seeds["0"].commit) >= 12
