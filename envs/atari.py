@@ -8,6 +8,7 @@ from ale_py.vector_env import AtariVectorEnv
 from numpy.typing import NDArray
 
 from envs.game import Game, Outcome
+from worldmodel.spaces import ActionSpec
 
 FRAME_SKIP = 4
 """Emulated frames a step."""
@@ -44,14 +45,13 @@ class AtariGame(Game):
             reward_clipping=False,
         )
         actions: list[Action] = self._ale.ale.get_action_set()
-        self.num_actions = len(actions)
-        self.action_names = tuple(action.name for action in actions)
+        self.action_spec = ActionSpec.discrete(len(actions), [action.name for action in actions])
 
     def reset(self, seed: int) -> None:
         """Begin the game that `seed` names."""
         self._see(*self._ale.reset(seed=seed))
 
-    def step(self, action: int) -> Outcome:
+    def step(self, action: Any) -> Outcome:
         """Play on; a lost life is reported and ends nothing."""
         lives = self._lives
         observations, rewards, terminated, truncated, info = self._ale.step(np.array([action]))

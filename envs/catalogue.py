@@ -16,7 +16,7 @@ def open_game(env_id: str, *, frame_size: int, max_steps: int | None = None, sti
     """The game that `env_id` names; see `envs.make_real` for the arguments.
 
     Raises:
-        UserError: If there is no such game, or it has other than Discrete actions, can't render, or lacks a package.
+        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package.
     """
     spec = find_spec(env_id)
     if spec.vector_entry_point == _ATARI:

@@ -1,10 +1,12 @@
-"""One real game, as pixels and a number of actions: what every kind of real game is turned into."""
+"""One real game, as pixels and an `ActionSpec`: what every kind of real game is turned into."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from worldmodel.spaces import ActionSpec
 
 
 class Outcome(NamedTuple):
@@ -24,20 +26,18 @@ class Game(ABC):
     """A game that its seed and its actions replay exactly.
 
     Attributes:
-        num_actions: How many actions there are, numbered from 0.
-        action_names: A word for each of them, or none at all.
+        action_spec: The actions that it takes.
     """
 
-    num_actions: int
-    action_names: tuple[str, ...] = ()
+    action_spec: ActionSpec
 
     @abstractmethod
     def reset(self, seed: int) -> None:
         """Begin the game that `seed` names."""
 
     @abstractmethod
-    def step(self, action: int) -> Outcome:
-        """Play on."""
+    def step(self, action: Any) -> Outcome:
+        """Play on; `action` is one as `action_spec` has it."""
 
     @abstractmethod
     def frame(self) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from envs.neural_vector import NeuralVectorEnv
 _METADATA = {"render_modes": ["rgb_array"], "render_fps": 15}
 
 
-class NeuralEnv(gym.Env[NDArray[Any], np.int64]):
+class NeuralEnv(gym.Env[NDArray[Any], Any]):
     """`NeuralVectorEnv` with a single dream; takes the same arguments, but for `num_envs`."""
 
     metadata: dict[str, Any] = _METADATA
@@ -32,9 +32,9 @@ class NeuralEnv(gym.Env[NDArray[Any], np.int64]):
         observations, _ = self._dreams.reset(seed=seed, options=options)
         return observations[0], {}
 
-    def step(self, action: np.int64 | int) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Dream on."""
-        observations, rewards, terminated, truncated, _ = self._dreams.step(np.array([action], np.int64))
+        observations, rewards, terminated, truncated, _ = self._dreams.step(np.asarray(action)[None])
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]

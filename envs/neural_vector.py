@@ -72,7 +72,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._observation, self._stack, self._shuffled = observation, stack, shuffled
         self._doubt_limit = inf if doubt_limit is None else doubt_limit
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._set_spaces(self.world_model.action_spec.num_actions, self._space())
+        self._set_spaces(self.world_model.action_spec, self._space())
         self._dreams: Dream | None = None
         self._pool: StartPool | None = None
         self._starts: Starts | None = None

@@ -59,13 +59,13 @@ def look(model: WorldModel | None, frames: Tensor, observation: Observation) -> 
     return model.encode(frames.flatten(end_dim=-4)).unflatten(0, frames.shape[:-3])
 
 
-def chosen_start(model: WorldModel, frames: NDArray[np.uint8], actions: NDArray[np.int64] | None) -> Starts:
+def chosen_start(model: WorldModel, frames: NDArray[np.uint8], actions: NDArray[Any] | None) -> Starts:
     """One start of one's choice.
 
     Args:
         model: The world model that will dream on.
         frames: uint8, (n, height, width, 3) or (height, width, 3), newest last; at most the model's context.
-        actions: int64, (n - 1,), those between the frames; None: action 0 each time.
+        actions: (n - 1, *action_spec.shape), those between the frames; None: 0 each time.
 
     Raises:
         UserError: If the frames do not suit the model.
@@ -78,13 +78,18 @@ def chosen_start(model: WorldModel, frames: NDArray[np.uint8], actions: NDArray[
             f"start frames are {frames.dtype} {frames.shape}: give 1 to {model.context} uint8 frames of the shape"
             f" {model.frame_shape}."
         )
-    between = np.zeros(len(frames) - 1, np.int64) if actions is None else np.asarray(actions, np.int64)
-    if between.shape != (len(frames) - 1,):
-        raise UserError(f"{between.shape[0]} actions between {len(frames)} start frames: give one fewer than frames.")
+    spec = model.action_spec
+    nothing = spec.zeros(len(frames) - 1)
+    between = nothing if actions is None else np.asarray(actions, spec.dtype)
+    if between.shape != nothing.shape:
+        raise UserError(
+            f"the actions between {len(frames)} start frames are {between.shape}: give one fewer than frames, that is"
+            f" {nothing.shape}."
+        )
     unknown = np.full(1, -1)
     return Starts(
         np.concatenate([frames[:1]] * missing + [frames])[None],
-        np.concatenate([np.zeros(missing, np.int64), between])[None],
+        np.concatenate([spec.zeros(missing), between])[None],
         (np.arange(model.context) >= missing)[None],
         unknown,
         unknown,
@@ -97,11 +102,17 @@ def check_starts(model: WorldModel, starts: Starts) -> None:
     Raises:
         UserError: If there are none, or they do not suit the model.
     """
-    shape = starts.frames.shape
-    if not len(starts.mask) or shape[1:] != (model.context, *model.frame_shape):
+    shape, spec = starts.frames.shape, model.action_spec
+    wanted = (model.context, *model.frame_shape)
+    if not len(starts.mask) or shape[1:] != wanted:
         raise UserError(
             f"the starts are {shape[0]} contexts of the shape {shape[1:]}: this world model begins from at least one"
-            f" of the shape {(model.context, *model.frame_shape)}."
+            f" of the shape {wanted}."
+        )
+    if (starts.actions.shape[1:], starts.actions.dtype) != ((model.context - 1, *spec.shape), spec.dtype):
+        raise UserError(
+            f"the starts' actions are {starts.actions.dtype} {starts.actions.shape[1:]}: this world model's game has"
+            f" {spec}, give starts from it."
         )
 
 

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from envs.actions import space_of
 from envs.catalogue import open_game
 from envs.encoded import Batch, StackObservation
 from envs.game import NOTHING, Game, Outcome
@@ -32,7 +33,7 @@ def make_real(
     (`.unwrapped`) is a `RealVectorEnv`, which tells the seed of every game and the lives lost.
 
     Args:
-        env_id: A Gymnasium id with Discrete actions that renders, or `module:Id` to import the module first.
+        env_id: A Gymnasium id of a game that renders, or `module:Id` to import the module first.
         num_envs: Games at a time.
         frame_size: Height and width of a frame, pixels.
         stack: Newest frames in an observation.
@@ -40,7 +41,7 @@ def make_real(
         sticky: Atari only: probability that the emulator repeats the last action (Machado et al., 2018).
 
     Raises:
-        UserError: If there is no such game, or it has other than Discrete actions, can't render, or lacks a package.
+        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package.
     """
     games = [open_game(env_id, frame_size=frame_size, max_steps=max_steps, sticky=sticky) for _ in range(num_envs)]
     env = RealVectorEnv(games, frame_size)
@@ -49,8 +50,7 @@ def make_real(
 
 def action_spec(env: VectorEnv) -> ActionSpec:
     """The actions of an environment from `make_real`."""
-    games = cast(RealVectorEnv, env.unwrapped)
-    return ActionSpec(int(games.single_action_space.n), games.action_names)
+    return cast(RealVectorEnv, env.unwrapped).action_spec
 
 
 class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
@@ -60,19 +60,18 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         game_seeds: int64, (num_envs,): the seeds of the games under way; `reset(seed=[...])` with one, and the same
             actions, play the same game again.
         life_lost: bool, (num_envs,): whose newest step lost a life.
-        action_names: A word for each action, or none at all.
+        action_spec: The games' actions.
     """
 
     metadata: dict[str, Any] = _METADATA
-    single_action_space: gym.spaces.Discrete
 
     def __init__(self, games: Sequence[Game], frame_size: int) -> None:
         """Put `games`, all of one kind, side by side."""
         self.num_envs = num_envs = len(games)
         self.render_mode = "rgb_array"
         self._games = games
-        self.action_names = games[0].action_names
-        self.single_action_space = gym.spaces.Discrete(games[0].num_actions)
+        self.action_spec = games[0].action_spec
+        self.single_action_space = space_of(self.action_spec)
         self.single_observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -103,7 +102,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     def step(self, actions: NDArray[Any]) -> Batch:
         """Play on in every game, but for those that ended in the step before: they begin anew."""
-        outcomes = [self._advance(index, int(action)) for index, action in enumerate(actions)]
+        outcomes = [self._advance(index, action) for index, action in enumerate(actions)]
         rewards, *flags = zip(*outcomes, strict=True)
         terminated, truncated, self.life_lost = (np.array(flag, np.bool_) for flag in flags)
         self._finished = terminated | truncated
@@ -130,7 +129,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self._games[index].reset(int(self.game_seeds[index]))
         return NOTHING
 
-    def _advance(self, index: int, action: int) -> Outcome:
+    def _advance(self, index: int, action: Any) -> Outcome:
         return self._begin(index) if self._finished[index] else self._games[index].step(action)
 
     def _frames(self) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from envs.models import ModelSource, WeightSource, open_model, renew_model
 from envs.pool import look
 from envs.replay import Replay, play_to
 from envs.stack import stack_context, stack_push
-from envs.tensors import StepTensors, TensorVectorEnv
+from envs.tensors import StepTensors, TensorVectorEnv, as_array
 from worldmodel.errors import UserError
 from worldmodel.spaces import Observation
 
@@ -68,7 +68,7 @@ class RealDreams(TensorVectorEnv):
         self._blank = np.zeros((frame_size, frame_size, 3), np.uint8)
         dtype = np.uint8 if observation == "frames" else np.float32
         shape = self._look(self._blank[None]).shape[1:]
-        self._set_spaces(self._games[0].num_actions, stacked_space(shape, dtype, stack))
+        self._set_spaces(self._games[0].action_spec, stacked_space(shape, dtype, stack))
         self._starts = list(starts)
         self._rng = np.random.default_rng(seed)
 
@@ -97,7 +97,7 @@ class RealDreams(TensorVectorEnv):
     def step_tensors(self, actions: Tensor) -> StepTensors:
         """Play on; see `TensorVectorEnv`."""
         begun = self.needs_reset.tolist()
-        played = list(zip(self._games, actions.tolist(), begun, strict=True))
+        played = list(zip(self._games, as_array(actions), begun, strict=True))
         outcomes = [NOTHING if new else game.step(action) for game, action, new in played]
         frames = np.stack([self._blank if new else game.frame() for game, _, new in played])
         self._stacked = stack_push(self._stacked, self._look(frames))

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
+from envs.actions import native, spec_of
 from envs.game import Game, Outcome
 from envs.picture import Shrinker, quick_pixels
 from worldmodel.errors import UserError
@@ -27,14 +28,10 @@ class RenderedGame(Game):
             max_steps: Truncate a game after this many steps; None: the environment's own limit.
 
         Raises:
-            UserError: If the environment has other than Discrete actions, can't render, or lacks a package.
+            UserError: If the environment's actions can't be learned, it can't render, or lacks a package.
         """
         self._env = _make(env_id, max_steps)
-        space = self._env.action_space
-        if not isinstance(space, gym.spaces.Discrete):
-            raise UserError(f"{env_id} has the action space {space}: choose a game with Discrete actions.")
-        self.num_actions = int(space.n)
-        self._first_action = int(space.start)
+        self.action_spec = spec_of(self._env.action_space, env_id)
         self._reads_pixels = type(self._env.unwrapped).__module__.startswith("gymnasium.envs.")
         self._shrink = Shrinker(frame_size)
         self._check_picture(env_id)
@@ -43,9 +40,9 @@ class RenderedGame(Game):
         """Begin the game that `seed` names."""
         self._env.reset(seed=seed)
 
-    def step(self, action: int) -> Outcome:
+    def step(self, action: Any) -> Outcome:
         """Play on; a rendered game reports no lives."""
-        _, reward, terminated, truncated, _ = self._env.step(action + self._first_action)
+        _, reward, terminated, truncated, _ = self._env.step(native(self._env.action_space, action))
         return Outcome(float(reward), bool(terminated), bool(truncated), False)
 
     def frame(self) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,10 @@ from worldmodel.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """A moment of a real game: what `seed` begins, after `actions`, int64, (steps,)."""
+    """A moment of a real game: what `seed` begins, after `actions`, (steps, ...)."""
 
     seed: int
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
 
 
 def find_replays(reader: BufferReader, starts: Starts) -> list[Replay]:
@@ -47,7 +48,7 @@ def play_to(game: Game, replay: Replay, count: int) -> tuple[NDArray[np.uint8], 
         bool (count,), False there.
     """
     game.reset(replay.seed)
-    actions = replay.actions.tolist()
+    actions = replay.actions
     unseen = max(len(actions) - count + 1, 0)
     for action in actions[:unseen]:
         game.step(action)
@@ -56,7 +57,7 @@ def play_to(game: Game, replay: Replay, count: int) -> tuple[NDArray[np.uint8], 
     return np.stack(frames[:1] * padding + frames), np.arange(count) >= padding
 
 
-def _watch(game: Game, actions: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+def _watch(game: Game, actions: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
     for action in actions:
         game.step(action)
         yield game.frame()
@@ -84,6 +85,6 @@ def _replay(reader: BufferReader, before: Sequence[int | None], episode: int, st
     return Replay(seed, np.concatenate(pieces))
 
 
-def _actions(reader: BufferReader, episode: int, count: int) -> NDArray[np.int64]:
+def _actions(reader: BufferReader, episode: int, count: int) -> NDArray[Any]:
     first = reader.table.offset[episode]
     return reader.steps.actions[first : first + count]

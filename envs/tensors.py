@@ -12,7 +12,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.actions import space_of
 from envs.encoded import Batch
+from worldmodel.spaces import ActionSpec
 
 StepTensors = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -28,6 +30,7 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     Attributes:
         device: Where the tensors are.
+        action_spec: The game's actions.
         needs_reset: bool, (num_envs,): dreams whose next step begins a new one.
     """
 
@@ -57,7 +60,7 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """Dream on.
 
         Args:
-            actions: int64, (num_envs,).
+            actions: (num_envs, ...), of the type and shape that the game's `ActionSpec` has.
 
         Returns:
             Observations (num_envs, height, width, channels), rewards float32 (num_envs,), terminated and truncated
@@ -70,12 +73,13 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     def step(self, actions: NDArray[Any]) -> Batch:
         """Dream on; see `step_tensors`."""
-        acted = torch.as_tensor(np.asarray(actions, np.int64), device=self.device)
+        acted = torch.as_tensor(np.asarray(actions, self.action_spec.dtype), device=self.device)
         observations, rewards, terminated, truncated = map(as_array, self.step_tensors(acted))
         return observations, rewards, terminated, truncated, {}
 
-    def _set_spaces(self, num_actions: int, observation_space: gym.spaces.Box) -> None:
-        self.single_action_space = gym.spaces.Discrete(num_actions)
+    def _set_spaces(self, action_spec: ActionSpec, observation_space: gym.spaces.Box) -> None:
+        self.action_spec = action_spec
+        self.single_action_space = space_of(action_spec)
         self.single_observation_space = observation_space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from envs.tensors import StepTensors, TensorVectorEnv
 from rl.module import PixelModule
+from worldmodel.spaces import ActionSpec
 
 PICTURES = 4
 """different batches of observations that the fake dreams show in turn"""
@@ -23,7 +24,7 @@ class FakeDreams(TensorVectorEnv):
     def __init__(self, num_envs: int, *, shape: tuple[int, int, int], horizon: int = 48) -> None:
         """Make observations of `shape` (height, width, channels), uint8, once and for all."""
         super().__init__(num_envs, horizon, "cpu")
-        self._set_spaces(2, gym.spaces.Box(0, 255, shape, np.uint8))
+        self._set_spaces(ActionSpec.discrete(2), gym.spaces.Box(0, 255, shape, np.uint8))
         generator = torch.Generator().manual_seed(0)
         size = (PICTURES, num_envs, *shape)
         self._pictures = torch.randint(256, size, generator=generator, dtype=torch.uint8).unbind()

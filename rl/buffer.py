@@ -60,8 +60,11 @@ class BufferWriter:
         """Add one chunk with these episodes; evict the oldest chunks over the capacity."""
         if not episodes:
             return
-        if any(episode.frames.shape[1:] != self._index.frame_shape for episode in episodes):
-            raise ValueError(f"the buffer's frames are {self._index.frame_shape}")
+        index, spec = self._index, self._index.action_spec
+        if any(episode.frames.shape[1:] != index.frame_shape for episode in episodes):
+            raise ValueError(f"the buffer's frames are {index.frame_shape}")
+        if any((e.actions.shape[1:], e.actions.dtype) != (spec.shape, spec.dtype) for e in episodes):
+            raise ValueError(f"the buffer's actions are {spec}")
         file = f"{self._index.written.chunks:06d}.safetensors"
         # First the chunk, then the index that names it: a crash between the two leaves a stray file and no harm.
         entry = write_chunk(self._folder, file, episodes)

@@ -296,7 +296,7 @@ class Dyna(ImaginationPPO):
             observation=imagine.observation,
             observation_shape=model.observation_shape(imagine.observation),
             stack=imagine.stack,
-            num_actions=self._spec.num_actions,
+            actions=self._spec,
             model_config=asdict(PixelModuleConfig()),
             encoder_hash=model.encoder_hash() if latents else None,
         )

@@ -76,7 +76,7 @@ class _Match:
 
     def _step(self, rng: np.random.Generator) -> None:
         rows = np.flatnonzero(self._game >= 0)
-        actions = np.zeros(self._env.num_envs, np.int64)
+        actions = self._env.action_spec.zeros(self._env.num_envs)
         actions[rows] = self._player.policy.act(self._player.view.of(rows), rng)
         frames, rewards, terminated, truncated, _ = self._env.step(actions)
         self._returns[self._game[rows]] += rewards[rows]

@@ -14,6 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from envs.actions import spec_of
 from envs.real import make_real
 from rl.evaluator import Evaluator
 from rl.module import PixelModuleConfig
@@ -98,10 +99,9 @@ def expert_steps(settings: Settings, spec: ActionSpec) -> int:
 
 
 def _check_fits(expert: PolicySpec, spec: ActionSpec, size: int, folder: Path) -> None:
-    if expert.num_actions != spec.num_actions:
+    if not expert.actions.fits(spec):
         raise UserError(
-            f"the expert in {folder} has {expert.num_actions} actions, the game has {spec.num_actions};"
-            " give one that was trained in this game."
+            f"the expert in {folder} has {expert.actions}, the game has {spec}; give one that was trained in this game."
         )
     if expert.observation == "frames" and expert.observation_shape != (size, size, 3):
         raise UserError(
@@ -127,7 +127,7 @@ def _snapshot(algorithm: Algorithm, settings: ExpertSettings, steps: int) -> Pol
         observation="frames",
         observation_shape=(settings.frame_size, settings.frame_size, 3),
         stack=settings.stack,
-        num_actions=module.num_actions,
+        actions=spec_of(module.action_space, settings.game.id),
         model_config=asdict(PixelModuleConfig()),
     )
     weights = {name: np.asarray(value) for name, value in module.get_state().items()}

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Moment:
     """
 
     frames: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -106,7 +107,7 @@ class Play:
 
     def _step(self, players: Sequence[Player], turns: Turns, rng: np.random.Generator) -> Moment:
         began, live, seeds, player = self._over, ~self._over, self._env.game_seeds, turns.player.copy()
-        seen, actions = self._recent[-1].frames, _act(players, player, live, rng)
+        seen, actions = self._recent[-1].frames, self._act(players, player, live, rng)
         frames, rewards, terminated, truncated, _ = self._env.step(actions)
         moment = Moment(seen, actions, rewards, terminated, truncated, self._env.life_lost, live, player, seeds,
                         self._started)  # fmt: skip
@@ -118,6 +119,16 @@ class Play:
         for index, watcher in enumerate(players):
             watcher.view.look(self._recent[-1], np.flatnonzero(turns.player == index))
         return moment
+
+    def _act(
+        self, players: Sequence[Player], player: NDArray[np.int64], live: NDArray[np.bool_], rng: np.random.Generator
+    ) -> NDArray[Any]:
+        actions = self._env.action_spec.zeros(len(player))
+        for index, actor in enumerate(players):
+            rows = np.flatnonzero((player == index) & live)
+            if len(rows):
+                actions[rows] = actor.policy.act(actor.view.of(rows), rng)
+        return actions
 
     def _cut(self, moments: Sequence[Moment], players: Sequence[Player], number: int) -> list[Episode]:
         """What was played as episodes: the runs of live steps of each game."""
@@ -145,21 +156,10 @@ class Play:
         )
 
 
-def _act(
-    players: Sequence[Player], player: NDArray[np.int64], live: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    actions = np.zeros(len(player), np.int64)
-    for index, actor in enumerate(players):
-        rows = np.flatnonzero((player == index) & live)
-        if len(rows):
-            actions[rows] = actor.policy.act(actor.view.of(rows), rng)
-    return actions
-
-
 def _episode(moments: Sequence[Moment], frames: Sequence[NDArray[np.uint8]], row: int, info: EpisodeInfo) -> Episode:
     return Episode(
         frames=np.stack([frame[row] for frame in frames]),
-        actions=np.array([moment.actions[row] for moment in moments], np.int64),
+        actions=np.stack([moment.actions[row] for moment in moments]),
         rewards=np.array([moment.rewards[row] for moment in moments], np.float32),
         terminated=np.array([moment.terminated[row] for moment in moments], np.bool_),
         truncated=np.array([moment.truncated[row] for moment in moments], np.bool_),

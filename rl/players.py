@@ -83,9 +83,9 @@ class Players:
             UserError: If it has other actions than the game, or sees through another encoder.
         """
         spec = snapshot.spec
-        if spec.num_actions != self._spec.num_actions:
+        if not spec.actions.fits(self._spec):
             raise UserError(
-                f"the policy chooses from {spec.num_actions} actions, the game has {self._spec.num_actions}:"
+                f"the policy chooses from {spec.actions}, the game has {self._spec}:"
                 " give a policy that was trained in this game."
             )
         encode = None if spec.observation == "frames" else self._encode(spec.encoder_hash, world_model)

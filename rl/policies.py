@@ -5,7 +5,7 @@ Torch and RLlib are imported only where a network is built: a collector of rando
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from envs.actions import space_of
 from envs.encoded import stacked_space
 from worldmodel.data.episode import Source
 from worldmodel.errors import UserError
 from worldmodel.files import write_json, write_whole
+from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec, Observation
 
 if TYPE_CHECKING:
@@ -40,23 +42,26 @@ class Policy(Protocol):
     world_model_version: int
     source: Source
 
-    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Actions, (batch,), on seeing stacked observations, (batch, h, w, channels)."""
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Actions, (batch, ...), on seeing stacked observations, (batch, h, w, channels)."""
 
 
 class RandomPolicy:
-    """Takes every action equally often."""
+    """Takes every action equally often, each component by itself."""
 
     version = 0
     world_model_version = 0
     source: Source = "random"
 
     def __init__(self, spec: ActionSpec) -> None:
-        self._num_actions = spec.num_actions
+        self._spec = spec
 
-    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Draw actions; the observations are not looked at."""
-        return rng.integers(self._num_actions, size=len(observations))
+        spec, size = self._spec, (len(observations), *self._spec.shape)
+        if spec.kind == "box":
+            return rng.uniform(spec.low, spec.high, size).astype(spec.dtype)
+        return rng.integers(np.reshape(spec.sizes, spec.shape), size=size)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class PolicySpec:
         observation: Whether it sees frames or latents.
         observation_shape: (h, w, channels) of one observation, unstacked.
         stack: Newest observations that it sees at once.
-        num_actions: How many actions it chooses from.
+        actions: What it chooses from.
         model_config: The fields of `rl.module.PixelModuleConfig` by name.
         encoder_hash: The encoder that its latents come from; None if it sees frames.
     """
@@ -75,7 +80,7 @@ class PolicySpec:
     observation: Observation
     observation_shape: tuple[int, int, int]
     stack: int
-    num_actions: int
+    actions: ActionSpec
     model_config: dict[str, Any] = field(default_factory=dict)
     encoder_hash: str | None = None
 
@@ -87,9 +92,9 @@ class PolicySpec:
         )
 
     @property
-    def action_space(self) -> gym.spaces.Discrete:
+    def action_space(self) -> gym.Space[Any]:
         """The space of actions."""
-        return gym.spaces.Discrete(self.num_actions)
+        return space_of(self.actions)
 
     def build(self) -> "RLModule":
         """The network, with fresh weights."""
@@ -138,8 +143,8 @@ class ModulePolicy:
         self._module = snapshot.spec.build()
         self._module.set_state(dict(snapshot.weights))
 
-    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Actions, (batch,), on seeing stacked observations, (batch, h, w, channels)."""
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Actions, (batch, ...), on seeing stacked observations, (batch, h, w, channels)."""
         import torch
 
         with torch.inference_mode():
@@ -155,7 +160,7 @@ def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / _WEIGHTS, save({name: np.ascontiguousarray(w) for name, w in snapshot.weights.items()}))
     numbers = {name: getattr(snapshot, name) for name in _NUMBERS}
-    write_json(folder / _SPEC, {"spec": asdict(snapshot.spec), **numbers})
+    write_json(folder / _SPEC, {"spec": to_plain(snapshot.spec), **numbers})
 
 
 def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot:
@@ -170,6 +175,5 @@ def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot
         weights = load((folder / _WEIGHTS).read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no policy ({error.filename} is missing): train one there first.") from error
-    shape = tuple(stored["spec"].pop("observation_shape"))
-    spec = PolicySpec(observation_shape=shape, **stored["spec"])
+    spec = from_plain(PolicySpec, stored["spec"], str(folder / _SPEC))
     return PolicySnapshot(spec, weights, source=source, **{name: stored[name] for name in _NUMBERS})

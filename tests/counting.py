@@ -107,7 +107,7 @@ class CountingWorldModel(WorldModel):
 
     def __init__(self, context: int = 4, frame_size: int = 64) -> None:
         super().__init__()
-        self.action_spec = ActionSpec(NUM_ACTIONS, ("none", "left", "right"))
+        self.action_spec = ActionSpec.discrete(NUM_ACTIONS, ("none", "left", "right"))
         self.frame_shape = (frame_size, frame_size, 3)
         self.context = context
         self.register_buffer("bonus", torch.zeros(()))

@@ -13,7 +13,7 @@ from worldmodel.spaces import ActionSpec
 
 SIZE = 8
 FRAME_SHAPE = (SIZE, SIZE, 3)
-SPEC = ActionSpec(NUM_ACTIONS, ("none", "left", "right"))
+SPEC = ActionSpec.discrete(NUM_ACTIONS, ("none", "left", "right"))
 
 
 def counted(tag: int, begin: int = 0, end: int | None = None, source: Source = "random", number: int = 1) -> Episode:

@@ -78,13 +78,14 @@ class WorldModel(nn.Module, ABC):
 
         Args:
             frames: uint8, (batch, context, height, width, 3), newest last.
-            actions: int64, (batch, context - 1): `actions[:, i]` led from `frames[:, i]` to `frames[:, i + 1]`.
+            actions: (batch, context - 1, *action_spec.shape): `actions[:, i]` led from `frames[:, i]` to
+                `frames[:, i + 1]`.
             mask: bool, (batch, context): False where a frame only pads the start of a game.
         """
 
     @abstractmethod
     def step(self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None) -> tuple[Dream, Step]:
-        """The dreams after `actions` (int64, (batch,)), and what came of them; one batched forward."""
+        """The dreams after `actions` (batch, *action_spec.shape), and what came of them; one batched forward."""
 
     @abstractmethod
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:

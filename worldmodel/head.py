@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worldmodel.actions import ActionEncoder
 from worldmodel.head_config import HeadConfig
+from worldmodel.spaces import ActionSpec
 
 _BINS = 41
 _BIN_LIMIT = 20.0
@@ -35,13 +37,13 @@ class Head(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, config: HeadConfig, channels: int, size: int, num_actions: int) -> None:
-        """A head on pictures (channels, size, size)."""
+    def __init__(self, config: HeadConfig, channels: int, size: int, spec: ActionSpec) -> None:
+        """A head on pictures (channels, size, size) and actions of `spec`."""
         super().__init__()
         self.config = config
         self.classes = 3 if config.rewards == "sign" else _BINS
         self.members = nn.ModuleList(
-            _Member(3 * channels, size, num_actions, config, self.classes + 1) for _ in range(config.members)
+            _Member(3 * channels, size, spec, config, self.classes + 1) for _ in range(config.members)
         )
         self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
 
@@ -50,7 +52,7 @@ class Head(nn.Module):
 
         Args:
             pictures: (batch, 3, channels, h, w): the last two and the one that came.
-            actions: int64, (batch,), the action between the last two of them.
+            actions: (batch, *spec.shape), the action between the last two of them.
         """
         logits = torch.stack([member(pictures.flatten(1, 2), actions) for member in self.members]).float()
         return Outcome(rewards=logits[..., :-1], terminated=logits[..., -1])
@@ -92,11 +94,11 @@ class Head(nn.Module):
 
 
 class _Member(nn.Module):
-    def __init__(self, channels: int, size: int, num_actions: int, config: HeadConfig, outputs: int) -> None:
+    def __init__(self, channels: int, size: int, spec: ActionSpec, config: HeadConfig, outputs: int) -> None:
         super().__init__()
         hidden = config.hidden
         self.dropout = nn.Dropout(config.dropout)
-        self.action = nn.Embedding(num_actions, hidden)
+        self.action = ActionEncoder(spec, hidden)
         self.enter = nn.Conv2d(channels, hidden // 2, 3, padding=1)
         self.shrink = nn.Conv2d(hidden // 2, hidden // 2, 3, stride=2, padding=1)
         self.gather = nn.Linear(hidden // 2 * ((size + 1) // 2) ** 2, hidden)

@@ -63,7 +63,7 @@ def test_a_rendered_game_has_the_pixels_of_render_and_resize(env_id):
         plain.reset(seed=seed)
         for step in range(12):
             np.testing.assert_array_equal(game.frame(), resized(plain.render(), 64))
-            action = step % game.num_actions
+            action = step % game.action_spec.sizes[0]
             game.step(action)
             plain.step(action)
 

@@ -7,7 +7,7 @@ from counting import NO_ACTION, CountingEnv, length_of, read, reward_of
 from gymnasium.vector import AutoresetMode
 
 from envs import EncodeObservation, action_spec, make_real
-from worldmodel import UserError
+from worldmodel import ActionSpec, UserError
 
 COUNTING = "counting:Counting-v0"
 
@@ -204,7 +204,7 @@ def test_cartpole():
     assert terminated.any() and not truncated.any()
     assert set(rewards.ravel()) == {0.0, 1.0}
     assert not env.unwrapped.life_lost.any()
-    assert action_spec(env).num_actions == 2 and action_spec(env).names == ()
+    assert action_spec(env) == ActionSpec.discrete(2)
     env.close()
 
 
@@ -224,7 +224,8 @@ def test_closing_one_leaves_another_playing():
         ("ALE/Pongg-v5", "ALE/Pong-v5"),
         ("Breakout-v5", "ALE/Breakout-v5"),
         ("no_such_module:Game-v0", "no_such_module"),
-        ("Pendulum-v1", "Discrete"),
+        ("TakesTuples-v0", "wrap the game"),
+        ("HasNoBounds-v0", "finite bounds"),
         ("MadeOfWords-v0", "rgb_array"),
         ("DrawsNothing-v0", "uint8"),
     ],
@@ -237,7 +238,17 @@ def test_what_can_not_be_opened_says_why(env_id, said):
         def render(self):
             return None
 
-    for made in (MadeOfWords, DrawsNothing):
+    class TakesTuples(CountingEnv):
+        def __init__(self, render_mode):
+            super().__init__(render_mode)
+            self.action_space = gym.spaces.Tuple([self.action_space])
+
+    class HasNoBounds(CountingEnv):
+        def __init__(self, render_mode):
+            super().__init__(render_mode)
+            self.action_space = gym.spaces.Box(-np.inf, np.inf, (2,))
+
+    for made in (MadeOfWords, DrawsNothing, TakesTuples, HasNoBounds):
         gym.registry.pop(f"{made.__name__}-v0", None)
         gym.register(f"{made.__name__}-v0", entry_point=made)
     with pytest.raises(UserError, match=said):

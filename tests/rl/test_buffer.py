@@ -91,6 +91,6 @@ def test_what_a_crash_left_half_done_is_removed(tmp_path):
 def test_play_of_another_game_is_refused(tmp_path):
     writer_at(tmp_path)
     with pytest.raises(UserError, match="another game"):
-        BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec(2), 100)
+        BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec.discrete(2), 100)
     with pytest.raises(ValueError, match="frames are"):
         BufferWriter(tmp_path / "wide", (8, 9, 3), SPEC, 100).append([counted(1)])

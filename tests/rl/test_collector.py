@@ -86,7 +86,7 @@ def test_a_policy_on_latents_sees_through_its_own_encoder_only(monkeypatch):
 
 def test_a_policy_of_another_game_is_refused():
     with pytest.raises(UserError, match="7 actions"):
-        collector().collect(40, 2, Shares(0.0, 0.0, 1.0), snapshot(replace(SEEN, num_actions=7)))
+        collector().collect(40, 2, Shares(0.0, 0.0, 1.0), snapshot(replace(SEEN, actions=ActionSpec.discrete(7))))
 
 
 def test_shares_must_add_up():
@@ -110,7 +110,7 @@ def end(pid):
 
 def test_what_a_collector_returned_survives_its_death_and_it_plays_again(tmp_path, cluster):
     actor = CollectorActor.remote(GameSettings("CartPole-v1"), 16, 2, 0, 0)
-    buffer = BufferActor.remote(tmp_path, (16, 16, 3), ActionSpec(2), 1000)
+    buffer = BufferActor.remote(tmp_path, (16, 16, 3), ActionSpec.discrete(2), 1000)
     played = actor.collect.remote(30, 1, Shares())
     ray.wait([played], timeout=60)
     end(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=60))

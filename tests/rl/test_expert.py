@@ -34,7 +34,7 @@ SETTINGS = ExpertSettings(
     threads=1,
     evaluate=EvaluateSettings(episodes=3),
 )
-ACTIONS = ActionSpec(3)
+ACTIONS = ActionSpec.discrete(3)
 
 
 class Watched(NullProgress):
@@ -177,7 +177,7 @@ def test_in_a_run_the_expert_plays_and_its_steps_are_reported(cluster, tmp_path)
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (replace(FRAMES, num_actions=7), "has 7 actions, the game has 3"),
+        (replace(FRAMES, actions=ActionSpec.discrete(7)), "has 7 actions, the game has 3"),
         (replace(FRAMES, observation_shape=(12, 12, 3)), "frames of 12 pixels, the run has 8"),
     ],
 )

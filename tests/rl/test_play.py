@@ -11,6 +11,7 @@ from envs.real import RealVectorEnv, make_real
 from rl.play import Play, Turns
 from rl.players import Player, View
 from rl.policies import RandomPolicy
+from worldmodel.spaces import ActionSpec
 
 GAME, ENVS, SIZE = "counting:Counting-v0", 5, 16
 
@@ -78,7 +79,7 @@ def test_a_time_limit_truncates_and_the_next_game_begins():
 class Lives(Game):
     """Loses a life on each step that makes its count a multiple of three."""
 
-    num_actions = 3
+    action_spec = ActionSpec.discrete(3)
 
     def reset(self, seed):
         self.count = 0

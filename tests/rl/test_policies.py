@@ -8,7 +8,7 @@ from rl.policies import ModulePolicy, PolicySnapshot, PolicySpec, RandomPolicy, 
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
-FRAMES = PolicySpec("frames", (8, 8, 3), 4, 3, asdict(PixelModuleConfig(hidden=8)))
+FRAMES = PolicySpec("frames", (8, 8, 3), 4, ActionSpec.discrete(3), asdict(PixelModuleConfig(hidden=8)))
 LATENTS = replace(FRAMES, observation="latents", observation_shape=(4, 4, 2), encoder_hash="counting")
 
 
@@ -27,7 +27,7 @@ def rng():
 
 
 def test_random_play_takes_all_actions_equally_often():
-    actions = RandomPolicy(ActionSpec(4)).act(np.zeros((40_000, 1)), rng())
+    actions = RandomPolicy(ActionSpec.discrete(4)).act(np.zeros((40_000, 1)), rng())
     assert actions.dtype == np.int64
     assert np.allclose(np.bincount(actions) / 40_000, 0.25, atol=0.02)
 

@@ -96,7 +96,7 @@ def knowing(frame_size: int, context: int = 4, residual: bool = False) -> Latent
         autoencoder=AutoencoderConfig(channels=(16, 16, 16), latent_channels=3),
         denoiser=DenoiserConfig(channels=(32, 64)),
     )
-    model = LatentWorldModel(config, ActionSpec(NUM_ACTIONS))
+    model = LatentWorldModel(config, ActionSpec.discrete(NUM_ACTIONS))
     model.autoencoder = Encoder()  # type: ignore[assignment]
     model.denoiser, model.head = Denoiser(model), Head()  # type: ignore[assignment]
     return model

@@ -1,10 +1,11 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from counting import read
 from playing import buffer_of, counted, writer_at
 
-from worldmodel.data.episode import STEP_FIELDS
-from worldmodel.data.reader import BufferReader
+from worldmodel.data.reader import BufferReader, Steps
 from worldmodel.errors import UserError
 
 
@@ -15,7 +16,7 @@ def test_what_was_written_is_read(tmp_path):
     for record, episode in zip(reader.episodes, episodes, strict=True):
         ids = record.first_frame + np.arange(record.length + 1)
         assert np.array_equal(reader.frames(ids), episode.frames)
-        for name in STEP_FIELDS:
+        for name in (field.name for field in fields(Steps)):
             stored = getattr(reader.steps, name)[record.first_step :][: record.length]
             assert np.array_equal(stored, getattr(episode, name))
         assert record.info == episode.info

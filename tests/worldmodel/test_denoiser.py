@@ -9,7 +9,7 @@ from worldmodel.latent.adapter import attach
 from worldmodel.latent.denoiser import Conditioner, build_denoiser, condition
 
 CONTEXT = CONFIG.context
-UNKNOWN = SPEC.num_actions
+UNKNOWN = SPEC.sizes[0]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_row_does_not_depend_on_its_batch():
 @pytest.fixture
 def conditioner():
     torch.manual_seed(0)
-    return Conditioner(num_actions=3, context=CONTEXT, noise_levels=10, dim=8)
+    return Conditioner(SPEC, context=CONTEXT, noise_levels=10, dim=8)
 
 
 @torch.no_grad()
@@ -128,8 +128,7 @@ def test_the_history_is_ordered(conditioner):
 
 @torch.no_grad()
 def test_unknown_actions_are_an_action_of_their_own(conditioner):
-    known = conditioner.action.weight[:UNKNOWN]
-    assert conditioner.action.num_embeddings == UNKNOWN + 1
+    known = conditioner.action(torch.arange(UNKNOWN))
     level = torch.zeros(1, dtype=torch.long)
     tokens, _ = conditioner(torch.full((1, CONTEXT), UNKNOWN), level)
     assert (torch.cdist(tokens[0, :1] - conditioner.position[0], known) > 0.1).all()

@@ -75,7 +75,7 @@ def test_every_action_and_noise_level_in_the_data_is_learned(reader):
     before = weights(conditioner)
     fitter.fit(12)
     change = {name: (parameter - before[name]).abs() for name, parameter in conditioner.named_parameters()}
-    assert (change["action.weight"].amax(1) > 1e-5).all()
+    assert (change["action.lookup.weight"].amax(1) > 1e-5).all()
     assert (change["position"].amax(1) > 1e-5).all()
     assert (change["noise.weight"][0] > 1e-5).any()
 

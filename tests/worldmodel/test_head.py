@@ -3,6 +3,7 @@ import torch
 
 from worldmodel.head import Head, Outcome, symexp, symlog, two_hot
 from worldmodel.head_config import HeadConfig
+from worldmodel.spaces import ActionSpec
 
 BINS = torch.linspace(-20, 20, 41)
 DRAWS = 40_000
@@ -10,7 +11,7 @@ DRAWS = 40_000
 
 def head(rewards="sign", members=2, seed=0):
     torch.manual_seed(seed)
-    return Head(HeadConfig(rewards, members, hidden=16), channels=4, size=4, num_actions=3).eval()
+    return Head(HeadConfig(rewards, members, hidden=16), channels=4, size=4, spec=ActionSpec.discrete(3)).eval()
 
 
 def outcome(reward_chances, end_chances, count=DRAWS):

@@ -47,7 +47,7 @@ def test_the_dream_beats_the_last_frame(fitted, reader, windows):
 
 
 def test_under_other_actions_the_dream_is_another(fitted, reader, windows):
-    other = replace(windows, actions=(windows.actions + 1) % SPEC.num_actions)
+    other = replace(windows, actions=(windows.actions + 1) % SPEC.sizes[0])
     true, shuffled = (score(replay(fitted, reader, w, seed=0), HORIZONS) for w in (windows, other))
     assert true.dream[0] > shuffled.dream[0] + 2
     assert true.dream_changing[0] > shuffled.dream_changing[0] + 5

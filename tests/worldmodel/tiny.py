@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 SIZE = 16
 CELLS = 4
 CHANNELS = 4
-SPEC = ActionSpec(3, ("left", "stay", "right"))
+SPEC = ActionSpec.discrete(3, ("left", "stay", "right"))
 CONFIG = LatentConfig(
     frame_size=SIZE,
     autoencoder=AutoencoderConfig(channels=(16, 16, 16), latent_channels=CHANNELS),

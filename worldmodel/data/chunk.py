@@ -5,12 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from worldmodel.data.episode import STEP_FIELDS, Episode, EpisodeInfo
+from worldmodel.data.episode import OUTCOME_FIELDS, Episode, EpisodeInfo
 from worldmodel.errors import UserError
 from worldmodel.files import write_whole
 
@@ -47,10 +48,10 @@ class ChunkEntry:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """A chunk's arrays, mapped: `frames` (frames, H, W, 3), all else (steps,); see `Episode`."""
+    """A chunk's arrays, mapped: `frames` (frames, H, W, 3), all else (steps, ...); see `Episode`."""
 
     frames: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -59,7 +60,9 @@ class Chunk:
 
 def write_chunk(folder: Path, file: str, episodes: Sequence[Episode]) -> ChunkEntry:
     """Write `episodes` (one or more) to `folder/file`, whole."""
-    arrays = {name: np.concatenate([getattr(e, name) for e in episodes]) for name in ("frames", *STEP_FIELDS)}
+    arrays = {
+        name: np.concatenate([getattr(e, name) for e in episodes]) for name in ("frames", "actions", *OUTCOME_FIELDS)
+    }
     data = save(arrays)
     write_whole(folder / file, data)
     entries = tuple(EpisodeEntry(len(e), float(e.rewards.sum(dtype=np.float64)), e.info) for e in episodes)

@@ -1,7 +1,7 @@
 """One game that was played, or a piece of one."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Episode:
 
     Attributes:
         frames: uint8, (T + 1, height, width, 3).
-        actions: int64, (T,).
+        actions: (T, *shape), int64 or float32, as the game's `ActionSpec` has them.
         rewards: float32, (T,), the game's own.
         terminated: bool, (T,), True at most at the last step.
         truncated: bool, (T,), True at most at the last step.
@@ -55,7 +55,7 @@ class Episode:
     """
 
     frames: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -65,7 +65,10 @@ class Episode:
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
             raise ValueError(f"frames must be uint8 (T + 1, H, W, 3), not {self.frames.dtype} {self.frames.shape}")
-        for name, dtype in STEP_FIELDS.items():
+        actions = self.actions
+        if actions.dtype not in (np.int64, np.float32) or actions.shape[:1] != (len(self),):
+            raise ValueError(f"actions must be int64 or float32, {len(self)}, not {actions.dtype} {actions.shape}")
+        for name, dtype in OUTCOME_FIELDS.items():
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != (len(self),):
                 raise ValueError(f"{name} must be {dtype} {(len(self),)}, not {array.dtype} {array.shape}")
@@ -77,11 +80,10 @@ class Episode:
         return len(self.frames) - 1
 
 
-STEP_FIELDS: dict[str, np.dtype] = {
-    "actions": np.dtype(np.int64),
+OUTCOME_FIELDS: dict[str, np.dtype] = {
     "rewards": np.dtype(np.float32),
     "terminated": np.dtype(np.bool_),
     "truncated": np.dtype(np.bool_),
     "life_lost": np.dtype(np.bool_),
 }
-"""What an episode has one of at each step, and its type."""
+"""What an episode has one of at each step besides its action, and its type."""

@@ -9,9 +9,10 @@ from worldmodel.data.chunk import ChunkEntry, EpisodeEntry
 from worldmodel.data.episode import EpisodeInfo
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
+from worldmodel.plain import from_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 1
+FORMAT = 2
 _FILE = "index.json"
 
 
@@ -80,7 +81,7 @@ def read_index(folder: Path) -> BufferIndex:
         raise UserError(f"{folder} holds no buffer: collect some play into it first.") from error
     if stored["format"] != FORMAT:
         raise UserError(f"{folder} was written by another version of this project: start a new run folder.")
-    spec = ActionSpec(stored["action_spec"]["num_actions"], tuple(stored["action_spec"]["names"]))
+    spec = from_plain(ActionSpec, stored["action_spec"], str(folder / _FILE))
     height, width, channels = stored["frame_shape"]
     chunks = tuple(_chunk(**chunk) for chunk in stored["chunks"])
     return BufferIndex((height, width, channels), spec, Extent(**stored["evicted"]), chunks)

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.chunk import Chunk, map_chunk
-from worldmodel.data.episode import STEP_FIELDS, EpisodeInfo
+from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo
 from worldmodel.data.index import BufferIndex, read_index
 from worldmodel.errors import UserError
+from worldmodel.spaces import ActionSpec
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class EpisodeRecord:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """All steps in a buffer, end to end, oldest first: each (num_steps,); see `Episode`."""
+    """All steps in a buffer, end to end, oldest first: each (num_steps, ...); see `Episode`."""
 
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -155,14 +157,15 @@ class BufferReader:
         self._chunks = [self._mapped[entry.sha256] for entry in index.chunks]
         sizes = [index.evicted.frames, *(entry.frames for entry in index.chunks)]
         self._chunk_firsts = np.cumsum(sizes, dtype=np.int64)
-        self.steps = _join(self._chunks)
+        self.steps = _join(self._chunks, index.action_spec)
         self.table = _table(index)
         self.episodes = _records(index, self.table, self.steps)
 
 
-def _join(chunks: Sequence[Chunk]) -> Steps:
-    return Steps(**{name: np.concatenate([np.empty(0, dtype), *(getattr(chunk, name) for chunk in chunks)])
-                    for name, dtype in STEP_FIELDS.items()})  # fmt: skip
+def _join(chunks: Sequence[Chunk], spec: ActionSpec) -> Steps:
+    nothing = {"actions": spec.zeros(0)} | {name: np.empty(0, dtype) for name, dtype in OUTCOME_FIELDS.items()}
+    return Steps(**{name: np.concatenate([empty, *(getattr(chunk, name) for chunk in chunks)])
+                    for name, empty in nothing.items()})  # fmt: skip
 
 
 def _table(index: BufferIndex) -> EpisodeTable:

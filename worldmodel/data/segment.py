@@ -20,7 +20,7 @@ class Segment:
 
     Attributes:
         frames: uint8, (batch, context + horizon, height, width, 3).
-        actions: int64, (batch, context + horizon - 1).
+        actions: (batch, context + horizon - 1, *shape), int64 or float32, as the game's `ActionSpec` has it.
         rewards: float32, (batch, context + horizon - 1), the game's own.
         terminated: bool, (batch, context + horizon - 1).
         truncated: bool, (batch, context + horizon - 1).
@@ -41,7 +41,7 @@ class Segment:
     def __post_init__(self) -> None:
         batch, length = self.mask.shape
         for name in ("actions", "rewards", "terminated", "truncated"):
-            if getattr(self, name).shape != (batch, length - 1):
+            if getattr(self, name).shape[:2] != (batch, length - 1):
                 raise ValueError(f"{name} must be {(batch, length - 1)}, not {tuple(getattr(self, name).shape)}")
         if not 0 < self.context < length:
             raise ValueError(f"a window of {length} frames cannot have a context of {self.context}")

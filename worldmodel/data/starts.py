@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,8 @@ class Starts:
 
     Attributes:
         frames: uint8, (N, context, height, width, 3), newest last.
-        actions: int64, (N, context - 1): `actions[:, i]` led from `frames[:, i]` to `frames[:, i + 1]`.
+        actions: (N, context - 1, *shape), as the game's `ActionSpec` has them: `actions[:, i]` led from
+            `frames[:, i]` to `frames[:, i + 1]`.
         mask: bool, (N, context): False where the first frame is repeated.
         episode: int64, (N,): place in `BufferReader.episodes`; -1 if not known.
         step: int64, (N,): the newest frame's place in its episode, where there is always an action to follow; -1 if
@@ -41,7 +43,7 @@ class Starts:
     """
 
     frames: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     mask: NDArray[np.bool_]
     episode: NDArray[np.int64]
     step: NDArray[np.int64]
@@ -119,8 +121,7 @@ def _contexts(reader: BufferReader, episode: NDArray[np.int64], step: NDArray[np
     table = reader.table
     time = step[:, None] + np.arange(1 - context, 1)
     mask = time >= 0
-    known = mask[:, :-1]
-    at = table.offset[episode][:, None] + time[:, :-1].clip(0)
-    actions = np.where(known, reader.steps.actions[at], 0)
+    actions = reader.steps.actions[table.offset[episode][:, None] + time[:, :-1].clip(0)]
+    actions[~mask[:, :-1]] = 0
     frames = reader.frames(table.first_frame[episode][:, None] + time.clip(0))
     return Starts(frames, actions, mask, episode.astype(np.int64), step)

@@ -1,7 +1,7 @@
 """Windows of play for training, drawn by what they have to predict."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ class Windows:
 
     Attributes:
         frame_ids: int64, (batch, context + horizon).
-        actions: int64, (batch, context + horizon - 1); 0 outside the episode.
+        actions: (batch, context + horizon - 1, *shape), as the game's `ActionSpec` has them; 0 outside the episode.
         rewards: float32, the same shape; 0 outside the episode.
         terminated: bool, the same shape.
         truncated: bool, the same shape.
@@ -30,7 +30,7 @@ class Windows:
     """
 
     frame_ids: NDArray[np.int64]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -83,9 +83,11 @@ class WindowSampler:
         played = (time >= 0) & (time < length)
         at = (self._step_offsets[episode][:, None] + time.clip(0, length - 1))[:, :-1]
         steps, real = self._reader.steps, played[:, :-1]
+        actions = steps.actions[at]
+        actions[~real] = 0
         return Windows(
             frame_ids=self._first_frames[episode][:, None] + time.clip(0, length),
-            actions=np.where(real, steps.actions[at], 0),
+            actions=actions,
             rewards=np.where(real, steps.rewards[at], np.float32(0)),
             terminated=real & steps.terminated[at],
             truncated=real & steps.truncated[at],

@@ -5,6 +5,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 
+from worldmodel.actions import ActionEncoder
 from worldmodel.latent.config import LatentConfig
 from worldmodel.spaces import ActionSpec
 
@@ -12,13 +13,13 @@ from worldmodel.spaces import ActionSpec
 class Conditioner(nn.Module):
     """Turns the action history and the context's noise level into tokens and one vector.
 
-    The history is ordered: every token carries its position, the last one is the action that causes the frame. The
-    index one past the last action stands for "not known" (before the game began).
+    The history is ordered: every token carries its position, the last one is the action that causes the frame. Some
+    may be "not known" (before the game began).
     """
 
-    def __init__(self, num_actions: int, context: int, noise_levels: int, dim: int) -> None:
+    def __init__(self, spec: ActionSpec, context: int, noise_levels: int, dim: int) -> None:
         super().__init__()
-        self.action = nn.Embedding(num_actions + 1, dim)
+        self.action = ActionEncoder(spec, dim)
         self.position = nn.Parameter(torch.randn(context, dim) * 0.02)
         self.noise = nn.Embedding(noise_levels, dim)
 
@@ -26,7 +27,7 @@ class Conditioner(nn.Module):
         """Tokens (batch, context + 1, dim) and a vector (batch, (context + 1) * dim).
 
         Args:
-            actions: int64, (batch, context), oldest first, the causing one last.
+            actions: (batch, context, *spec.shape), oldest first, the causing one last.
             noise_level: int64, (batch,).
         """
         tokens = torch.cat([self.action(actions) + self.position, self.noise(noise_level)[:, None]], dim=1)
@@ -52,7 +53,7 @@ class Denoiser(nn.Module):
             noisy: (batch, channels, h, w).
             timesteps: int64, (batch,).
             context: (batch, context, channels, h, w).
-            actions: int64, (batch, context).
+            actions: (batch, context, *spec.shape).
             level: int64, (batch,), the context's noise level.
         """
         tokens, vector = self.conditioner(actions, level)
@@ -84,7 +85,7 @@ def condition(unet: UNet2DConditionModel, config: LatentConfig, spec: ActionSpec
     dim = unet.config.cross_attention_dim
     widen_conv_in(unet, config.context)
     add_class_embedding(unet, (config.context + 1) * dim)
-    return Denoiser(unet, Conditioner(spec.num_actions, config.context, config.noise_levels, dim))
+    return Denoiser(unet, Conditioner(spec, config.context, config.noise_levels, dim))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from worldmodel.actions import where_known
 from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
 from worldmodel.head import Head
@@ -27,8 +28,8 @@ class LatentDream(Dream):
 
     Attributes:
         latents: float32, (batch, context, channels, h, w), oldest first.
-        actions: int64, (batch, context - 1): `actions[:, i]` led from latent i to i + 1; one past the last action
-            stands for "not known".
+        actions: (batch, context - 1, *action_spec.shape): `actions[:, i]` led from latent i to i + 1; it may be
+            "not known".
     """
 
     latents: Tensor
@@ -39,6 +40,7 @@ class LatentWorldModel(WorldModel):
     """Autoencoder, denoiser and head."""
 
     denoiser: nn.Module
+    unknown: Tensor
 
     def __init__(self, config: LatentConfig, action_spec: ActionSpec) -> None:
         super().__init__()
@@ -50,7 +52,8 @@ class LatentWorldModel(WorldModel):
         self.denoiser = build_denoiser(config, action_spec)
         self.sampler = Sampler(config.sampler)
         size = config.frame_size // self.autoencoder.scale
-        self.head = Head(config.head, config.autoencoder.latent_channels, size, action_spec.num_actions)
+        self.head = Head(config.head, config.autoencoder.latent_channels, size, action_spec)
+        self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
 
     @torch.no_grad()
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> LatentDream:
@@ -141,7 +144,7 @@ class LatentWorldModel(WorldModel):
         pictures = torch.cat([source[:, now - 2 : now + 1] for source in (dreamed, latents) for now in steps])
         there = segment.mask[:, 1:] & segment.mask[:, :-1]
         actions, rewards, terminated, valid = (
-            values[:, self.context - 1 :].T.flatten().repeat(2)
+            torch.cat(2 * values[:, self.context - 1 :].unbind(1))
             for values in (segment.actions, segment.rewards, segment.terminated, there)
         )
         return self.head.losses(self.head(pictures, actions), rewards, terminated, valid)
@@ -231,7 +234,7 @@ class LatentWorldModel(WorldModel):
         real = latents[:, now - 2 : now + 1]
         dreamed = torch.cat([context[:, -2:], predicted[:, None]], dim=1)
         pictures = torch.cat([real, dreamed]).detach()
-        done = segment.actions[:, now - 1].repeat(2)
+        done = torch.cat(2 * [segment.actions[:, now - 1]])
         valid = (segment.mask[:, now] & segment.mask[:, now - 1] & in_place).repeat(2)
         outcome = self.head(pictures, done)
         return self.head.losses(
@@ -252,7 +255,7 @@ class LatentWorldModel(WorldModel):
 
     def _known(self, actions: Tensor, mask: Tensor) -> Tensor:
         """The actions, with those from or to a frame that only pads replaced by "not known"."""
-        return torch.where(mask[:, :-1] & mask[:, 1:], actions, self.action_spec.num_actions)
+        return where_known(mask[:, :-1] & mask[:, 1:], actions, self.unknown)
 
     def _shake(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Noise added to the context, and the level that the denoiser is told; both as in GameNGen."""

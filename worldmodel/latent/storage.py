@@ -29,7 +29,7 @@ from worldmodel.latent.model import LatentWorldModel
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 1
+FORMAT = 2
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError)

@@ -1,0 +1,69 @@
+"""Actions of every kind as vectors that a network can read."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worldmodel.spaces import ActionSpec
+
+
+class ActionEncoder(nn.Module):
+    """Turns actions into vectors, whatever their kind.
+
+    Choices are looked up, each in its own part of one table, and added up; one past the last alternative stands for
+    "not known". Numbers are scaled from their bounds to [-1, 1] and go through a small network; NaN stands for "not
+    known", and has a vector of its own.
+    """
+
+    def __init__(self, spec: ActionSpec, dim: int) -> None:
+        """An encoder into `dim` numbers."""
+        super().__init__()
+        self.lookup = _Numbers(spec, dim) if spec.kind == "box" else _Choices(spec, dim)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Vectors (..., dim) of actions (..., *spec.shape)."""
+        return self.lookup(actions)
+
+
+class _Choices(nn.Embedding):
+    offsets: Tensor
+
+    def __init__(self, spec: ActionSpec, dim: int) -> None:
+        rows = torch.tensor([size + 1 for size in spec.sizes])
+        super().__init__(int(rows.sum()), dim)
+        self.register_buffer("offsets", (rows.cumsum(0) - rows).view(spec.shape), persistent=False)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        found = super().forward(actions + self.offsets)
+        return found.sum(-2) if self.offsets.ndim else found
+
+
+class _Numbers(nn.Module):
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, spec: ActionSpec, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(spec.low), persistent=False)
+        self.register_buffer("high", torch.tensor(spec.high), persistent=False)
+        self.enter = nn.Linear(len(spec), dim)
+        self.out = nn.Linear(dim, dim)
+        self.unknown = nn.Parameter(torch.randn(dim))
+        # As large as an embedding's vectors are at first.
+        nn.init.normal_(self.enter.weight)
+        nn.init.normal_(self.enter.bias)
+        nn.init.normal_(self.out.weight, std=math.sqrt(2 / dim))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        known = ~actions.isnan().any(-1, keepdim=True)
+        scaled = 2 * (actions - self.low) / (self.high - self.low) - 1
+        # Before the network: a NaN that is chosen away after it would still reach its gradients.
+        vectors = self.out(functional.silu(self.enter(torch.where(known, scaled, 0.0))))
+        return torch.where(known, vectors, self.unknown)
+
+
+def where_known(known: Tensor, actions: Tensor, unknown: Tensor) -> Tensor:
+    """The actions (*known.shape, *shape), with those not `known` (bool) replaced by `unknown` (*shape,)."""
+    return torch.where(known.view(*known.shape, *[1] * unknown.ndim), actions, unknown)
