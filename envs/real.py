@@ -13,6 +13,7 @@ from envs.actions import space_of
 from envs.catalogue import open_game
 from envs.encoded import Batch, StackObservation
 from envs.game import NOTHING, Game, Outcome
+from envs.replay import Replay, play_to
 from worldmodel.spaces import ActionSpec
 
 _METADATA = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"], "render_fps": 15}
@@ -61,6 +62,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
             actions, play the same game again.
         life_lost: bool, (num_envs,): whose newest step lost a life.
         action_spec: The games' actions.
+        later_seeds: What the seeds of later games are drawn from; `reset` replaces it, and so may the caller.
     """
 
     metadata: dict[str, Any] = _METADATA
@@ -78,7 +80,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self.game_seeds = np.zeros(num_envs, np.int64)
         self.life_lost = np.zeros(num_envs, np.bool_)
         self._finished = np.zeros(num_envs, np.bool_)
-        self._seeds = np.random.default_rng()
+        self.later_seeds = np.random.default_rng()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -92,7 +94,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
         if mask.all() and seed is not None:
-            self._seeds = np.random.default_rng([0 if s is None else s for s in self._game_seeds(seed)])
+            self.later_seeds = np.random.default_rng([0 if s is None else s for s in self._game_seeds(seed)])
         for index, game_seed in enumerate(self._game_seeds(seed)):
             if mask[index]:
                 self._begin(index, game_seed)
@@ -107,6 +109,17 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         terminated, truncated, self.life_lost = (np.array(flag, np.bool_) for flag in flags)
         self._finished = terminated | truncated
         return self._frames(), np.array(rewards, np.float32), terminated, truncated, {}
+
+    def take_up(self, index: int, replay: Replay, count: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Bring game `index` to a moment that was stored; the newest `count` frames and their mask, see `play_to`."""
+        self.game_seeds = self.game_seeds.copy()
+        self.game_seeds[index] = replay.seed
+        self._finished[index] = False
+        return play_to(self._games[index], replay, count)
+
+    def give_up(self, index: int) -> None:
+        """Let game `index` be over: the next step begins another."""
+        self._finished[index] = True
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:  # type: ignore[override]
         """The newest frame of each game."""
@@ -125,7 +138,7 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     def _begin(self, index: int, seed: int | None = None) -> Outcome:
         # Whoever keeps the seeds of the games before must not see them change.
         self.game_seeds = self.game_seeds.copy()
-        self.game_seeds[index] = self._seeds.integers(2**31) if seed is None else seed
+        self.game_seeds[index] = self.later_seeds.integers(2**31) if seed is None else seed
         self._games[index].reset(int(self.game_seeds[index]))
         return NOTHING
 

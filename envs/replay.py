@@ -40,8 +40,21 @@ def find_replays(reader: BufferReader, starts: Starts) -> list[Replay]:
     return found
 
 
+def find_cut(reader: BufferReader, collector: int, seed: int, steps: int) -> tuple[Replay, NDArray[np.uint8]] | None:
+    """How to play to where a collector's game was cut off, after `steps` steps, and what it showed there.
+
+    None if not all of the game's pieces are there.
+    """
+    for index, record in reversed(list(enumerate(reader.episodes))):
+        info = record.info
+        if (info.collector, info.seed, info.start + record.length) == (collector, seed, steps):
+            replay = _replay(reader, _pieces_before(reader.episodes), index, record.length)
+            return None if replay is None else (replay, reader.frames(np.array(record.first_frame + record.length)))
+    return None
+
+
 def play_to(game: Game, replay: Replay, count: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Bring `game` to the moment of `replay`.
+    """Bring `game` to the moment of `replay`; not as far, if it ends on the way (it is no such game then).
 
     Returns:
         The newest `count` frames, (count, height, width, 3), the first repeated where the game is younger, and a mask,
@@ -50,17 +63,23 @@ def play_to(game: Game, replay: Replay, count: int) -> tuple[NDArray[np.uint8], 
     game.reset(replay.seed)
     actions = replay.actions
     unseen = max(len(actions) - count + 1, 0)
-    for action in actions[:unseen]:
-        game.step(action)
-    frames = [game.frame(), *_watch(game, actions[unseen:])]
+    going_on = all(_goes_on(game, action) for action in actions[:unseen])
+    frames = [game.frame(), *_watch(game, actions[unseen:] if going_on else actions[:0])]
     padding = count - len(frames)
     return np.stack(frames[:1] * padding + frames), np.arange(count) >= padding
 
 
 def _watch(game: Game, actions: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
     for action in actions:
-        game.step(action)
+        going_on = _goes_on(game, action)
         yield game.frame()
+        if not going_on:
+            return
+
+
+def _goes_on(game: Game, action: Any) -> bool:
+    outcome = game.step(action)
+    return not (outcome.terminated or outcome.truncated)
 
 
 def _pieces_before(episodes: Sequence[EpisodeRecord]) -> list[int | None]:

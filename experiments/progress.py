@@ -35,6 +35,10 @@ class ConsoleProgress:
             yield advance
         self._console.print(f"  {name:<12} {time.monotonic() - began:7.1f} s", highlight=False)
 
+    def say(self, sentence: str) -> None:
+        """A line of its own."""
+        self._console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
+
     @contextmanager
     def _bar(self, name: str, total: int) -> Iterator[Advance]:
         with _bars(self._console) as bars:

@@ -66,6 +66,8 @@ def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
     for phase in dict.fromkeys(phase for report in reports for phase in report.seconds):
         spent = [report.seconds.get(phase) for report in reports]
         table.add_row(f"{phase}, s", *("" if time is None else f"{time:.1f}" for time in spent))
+    if any(report.restarts for report in reports):
+        table.add_row("actors started again", *(str(sum(report.restarts.values())) for report in reports))
     table.add_row("whole round, s", *(f"{sum(report.seconds.values()):.1f}" for report in reports))
     return table
 

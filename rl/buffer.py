@@ -7,11 +7,15 @@ from pathlib import Path
 
 import ray
 
+from rl.lock import FolderLock
 from worldmodel.data.chunk import EpisodeEntry, write_chunk
 from worldmodel.data.episode import Episode, Source
 from worldmodel.data.index import BufferIndex, has_index, read_index, write_index
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
+
+_PATIENCE = 60.0
+"""seconds in which the writer of a run that was killed has to be gone"""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,16 @@ class BufferWriter:
             raise UserError(f"{folder} holds play of another game or frame size: use another run folder.")
         self._remove_strays()
 
-    def append(self, episodes: Sequence[Episode]) -> None:
-        """Add one chunk with these episodes; evict the oldest chunks over the capacity."""
-        if not episodes:
+    def append(self, episodes: Sequence[Episode], note: str = "", chunk: int | None = None) -> None:
+        """Add one chunk with these episodes; evict the oldest chunks over the capacity.
+
+        Args:
+            episodes: What was played.
+            note: What whoever played has to remember.
+            chunk: Chunks ever written before this one; nothing is done if it is there already. So whoever does not know
+                whether the last call came through may call again.
+        """
+        if not episodes or (chunk is not None and chunk < self._index.written.chunks):
             return
         index, spec = self._index, self._index.action_spec
         if any(episode.frames.shape[1:] != index.frame_shape for episode in episodes):
@@ -67,7 +78,7 @@ class BufferWriter:
             raise ValueError(f"the buffer's actions are {spec}")
         file = f"{self._index.written.chunks:06d}.safetensors"
         # First the chunk, then the index that names it: a crash between the two leaves a stray file and no harm.
-        entry = write_chunk(self._folder, file, episodes)
+        entry = write_chunk(self._folder, file, episodes, note)
         self._replace(_within(replace(self._index, chunks=(*self._index.chunks, entry)), self._capacity))
 
     def truncate(self, chunks: int) -> None:
@@ -114,19 +125,21 @@ def _within(index: BufferIndex, capacity: int) -> BufferIndex:
     return index
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
+@ray.remote(num_cpus=0)
 class BufferActor:
-    """A `BufferWriter` on Ray; restarted, it goes on from the folder."""
+    """A `BufferWriter` on Ray, alone in its folder; started again, it goes on from there."""
 
     def __init__(
         self, folder: str | Path, frame_shape: tuple[int, int, int], action_spec: ActionSpec, capacity: int
     ) -> None:
         """See `BufferWriter`."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(Path(folder), _PATIENCE)
         self._writer = BufferWriter(folder, frame_shape, action_spec, capacity)
 
-    def append(self, episodes: Sequence[Episode]) -> BufferStatus:
-        """Add one chunk with these episodes."""
-        self._writer.append(episodes)
+    def append(self, episodes: Sequence[Episode], note: str = "", chunk: int | None = None) -> BufferStatus:
+        """See `BufferWriter.append`."""
+        self._writer.append(episodes, note, chunk)
         return self._writer.status()
 
     def truncate(self, chunks: int) -> BufferStatus:

@@ -8,10 +8,11 @@ import numpy as np
 import ray
 
 from envs.real import RealVectorEnv, action_spec, make_real
-from rl.play import Play
+from rl.play import RECENT, Play
 from rl.players import Player, Players
 from rl.policies import PolicySnapshot, load_policy
 from rl.settings import GameSettings
+from rl.under_way import as_note, newest_games, take_up
 from worldmodel.data.episode import Episode
 from worldmodel.spaces import ActionSpec
 
@@ -33,8 +34,8 @@ class Shares:
 class Collector:
     """Plays real games by a stated ratio of random, expert and learning policies.
 
-    What it draws follows from (seed, round, index), the steps asked for before and the games under way. One that was
-    started again begins new games.
+    What it draws follows from (seed, round, index), the pieces it delivered before and the games under way; those it
+    takes up again when it is started again.
     """
 
     def __init__(
@@ -62,6 +63,33 @@ class Collector:
         """The game's actions."""
         return self._spec
 
+    def take_up(self, folder: Path) -> int:
+        """Go on with the games that this collector's forerunner had open when it last wrote to the buffer in `folder`.
+
+        Returns how many of them are lost, because they could not be played again; others begin in their places.
+        """
+        games = newest_games(folder, self._index)
+        if len(games) != self._env.num_envs:
+            return 0
+        self._play = self._begin(np.random.default_rng(self._index))
+        taken_up = take_up(self._env, games, folder, self._index, RECENT)
+        self._play.take_up(taken_up)
+        return taken_up.lost
+
+    def deliver(
+        self,
+        steps: int,
+        number: int,
+        shares: Shares,
+        policy: PolicySnapshot | None,
+        world_model: Path | None,
+        delivered: int,
+    ) -> tuple[list[Episode], str]:
+        """What `collect` returns, and what is to be noted beside it: the games that are under way."""
+        episodes = self.collect(steps, number, shares, policy, world_model, delivered)
+        assert self._play is not None
+        return episodes, as_note(self._play.under_way)
+
     def collect(
         self,
         steps: int,
@@ -69,7 +97,7 @@ class Collector:
         shares: Shares,
         policy: PolicySnapshot | None = None,
         world_model: Path | None = None,
-        asked: int = 0,
+        delivered: int = 0,
     ) -> list[Episode]:
         """Play at least `steps` real steps (and fewer more than there are games at a time).
 
@@ -79,10 +107,11 @@ class Collector:
             shares: Who plays how much.
             policy: The learning policy; needed if it has a share.
             world_model: Folder of the world model through whose encoder policies see; None if they see frames.
-            asked: Steps of this round that were asked for before, of all collectors; no two calls draw the same.
+            delivered: Pieces of this round that this collector has played before; no two calls draw the same.
         """
-        rng = np.random.default_rng([self._seed, number, self._index, asked])
+        rng = np.random.default_rng([self._seed, number, self._index, delivered])
         play = self._play = self._play or self._begin(rng)
+        self._env.later_seeds = rng.spawn(1)[0]
         players = {self._players.random(): shares.random}
         for snapshot, share in ((self._expert, shares.expert), (policy, shares.policy)):
             if share:
@@ -99,5 +128,5 @@ class Collector:
         return Play(self._env, self._game.id, self._index, seeds)
 
 
-CollectorActor = ray.remote(max_restarts=-1, max_task_retries=2)(Collector)
+CollectorActor = ray.remote(num_cpus=1)(Collector)
 """A `Collector` on Ray. It returns what was played, so that its caller owns it and keeps it when the actor dies."""

@@ -1,80 +1,129 @@
 """The actors of a run, and the plain calls that are made of them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import ray
+import torch
 
 from rl.buffer import BufferActor, BufferStatus
-from rl.collector import CollectorActor, Shares
+from rl.collector import CollectorActor
 from rl.evaluator import EvaluatorActor
+from rl.fitted_model import FittedModel
+from rl.gathering import Gathering, Order
 from rl.learner import LearnerActor
+from rl.phases import Phases
 from rl.policies import PolicySnapshot
 from rl.resources import Resources
 from rl.settings import Settings
 from rl.statistics import Evaluation
+from rl.supervised import Supervised, wait_until_started
+from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
-
-_PIECE = 500
-"""real steps that one call to a collector asks for"""
 
 
 class Crew:
-    """Collectors, buffer, world-model learner and evaluator: started together, ended together."""
+    """Collectors, buffer, world-model learner and evaluator: started together, ended together.
 
-    def __init__(self, settings: Settings, spec: ActionSpec, buffer: Path, resources: Resources, threads: int) -> None:
-        """Start them; `buffer` is the folder that play is kept in."""
-        game, collect, size = settings.game, settings.collect, settings.model.frame_size
-        self._settings = settings
-        expert = collect.expert_policy if collect.expert else None
-        self.buffer: Any = cast("Any", BufferActor).remote(buffer, (size, size, 3), spec, collect.capacity)
-        self.collectors: list[Any] = [
-            CollectorActor.options(num_cpus=1).remote(game, size, collect.envs, index, settings.seed, expert)
-            for index in range(collect.collectors)
-        ]
-        self.learner: Any = LearnerActor.options(num_cpus=0, num_gpus=resources.learner_gpus).remote(
-            settings.model, settings.fit, spec, buffer, settings.seed, threads
-        )
-        # Actors start in their own time; whoever reads the folder must find it there.
-        self.status()
-        envs = min(settings.evaluate.episodes, collect.envs)
-        self.evaluator: Any = EvaluatorActor.options(num_cpus=0).remote(game, size, envs)
+    Attributes:
+        buffer: The one that writes.
+        collectors: Those who play.
+        world_model: The model that is fitted, with its learner.
+        evaluator: The judge of agents.
+    """
+
+    def __init__(
+        self, settings: Settings, spec: ActionSpec, folder: Path, resources: Resources, threads: int, phases: Phases
+    ) -> None:
+        """Start them, and wait until they are there.
+
+        Args:
+            settings: The run's.
+            spec: The game's actions.
+            folder: The run's folder, for the play and for the model as it is being fitted; all nodes must see it.
+            resources: What the actors may take.
+            threads: Torch threads of the learner.
+            phases: Where deaths are told.
+
+        Raises:
+            UserError: If the cluster has no room for them.
+        """
+        self._settings, self._spec, self._resources, self._threads = settings, spec, resources, threads
+        self._play = folder / "buffer"
+        self._phases = phases
+        self.buffer = Supervised("the buffer", self._start_buffer, phases.say)
+        self.collectors = [self._collector(index) for index in range(settings.collect.collectors)]
+        self.evaluator = Supervised("the evaluator", self._start_evaluator, phases.say)
+        # Whoever reads the play must find its folder.
+        wait_until_started([self.buffer], settings.cluster.patience, phases.say)
+        self.world_model = FittedModel(self._untrained(), self._start_learner, folder / "fitted", phases)
+        wait_until_started(self.all, settings.cluster.patience, phases.say)
+        for collector in self.collectors:
+            collector.prepare()
+
+    @property
+    def all(self) -> list[Supervised]:
+        """Every actor."""
+        return [*self.collectors, self.buffer, self.world_model.learner, self.evaluator]
 
     def status(self) -> BufferStatus:
         """What the buffer holds."""
-        return ray.get(self.buffer.status.remote())
+        status: BufferStatus = self.buffer.ask(lambda actor: actor.status.remote())
+        return status
 
-    def collect(
-        self, asked: int, wanted: int, number: int, shares: Shares, policy: PolicySnapshot | None, world_model: Path
-    ) -> Iterator[int]:
-        """Play until round `number` has `wanted` steps of which `asked` are there, all collectors at once.
+    def gathering(self, order: Order) -> Gathering:
+        """A round's collecting, not yet begun."""
+        return Gathering(self.collectors, self.buffer, self._play, order)
 
-        Yields steps as they come into the buffer.
-        """
-        snapshot = ray.put(policy)
-        playing: dict[Any, Any] = {}
-        idle = list(self.collectors)
-        while asked < wanted or playing:
-            while idle and asked < wanted:
-                collector = idle.pop()
-                piece = min(_PIECE, wanted - asked)
-                playing[collector.collect.remote(piece, number, shares, snapshot, world_model, asked)] = collector
-                asked += piece
-            (done,), _ = ray.wait(list(playing), num_returns=1)
-            idle.append(playing.pop(done))
-            # The episodes go from the collector to the buffer without passing through here.
-            before = self.status().collected_steps
-            yield ray.get(self.buffer.append.remote(done)).collected_steps - before
-
-    def evaluate(self, policy: PolicySnapshot | None, world_model: Path) -> Evaluation:
+    def evaluate(self, policy: PolicySnapshot | None) -> Evaluation:
         """Judge a policy, or random play if it is None, on the run's own games for judging."""
-        judged = self._settings.evaluate
-        return ray.get(
-            self.evaluator.evaluate.remote(judged.episodes, self._settings.seed, policy, world_model, judged.greedy)
+        judged, seed, eyes = self._settings.evaluate, self._settings.seed, self.world_model.folder
+        evaluation: Evaluation = self.evaluator.ask(
+            lambda actor: actor.evaluate.remote(judged.episodes, seed, policy, eyes, judged.greedy)
         )
+        return evaluation
+
+    def take_deaths(self) -> dict[str, int]:
+        """How often each actor died since this was asked last; those that lived are left out."""
+        deaths = {member.name: member.deaths for member in self.all if member.deaths}
+        for member in self.all:
+            member.deaths = 0
+        return deaths
 
     def stop(self) -> None:
-        """End all actors."""
-        for actor in (*self.collectors, self.buffer, self.learner, self.evaluator):
-            ray.kill(actor)
+        """End all actors, and remove what only they needed."""
+        for member in self.all:
+            ray.kill(member.actor)
+        self.world_model.remove()
+
+    def _untrained(self) -> LatentWorldModel:
+        torch.manual_seed(self._settings.seed)
+        return LatentWorldModel(self._settings.model, self._spec)
+
+    def _start_buffer(self) -> Any:
+        size = self._settings.model.frame_size
+        actor = cast("Any", BufferActor)
+        return actor.remote(self._play, (size, size, 3), self._spec, self._settings.collect.capacity)
+
+    def _start_evaluator(self) -> Any:
+        envs = min(self._settings.evaluate.episodes, self._settings.collect.envs)
+        return EvaluatorActor.remote(self._settings.game, self._settings.model.frame_size, envs)
+
+    def _start_learner(self) -> Any:
+        settings = self._settings
+        actor = LearnerActor.options(num_gpus=self._resources.learner_gpus)
+        return actor.remote(settings.model, settings.fit, self._spec, self._play, settings.seed, self._threads)
+
+    def _collector(self, index: int) -> Supervised:
+        game, collect, seed = self._settings.game, self._settings.collect, self._settings.seed
+        size, name = self._settings.model.frame_size, f"collector {index}"
+        expert = collect.expert_policy if collect.expert else None
+
+        def start() -> Any:
+            return CollectorActor.remote(game, size, collect.envs, index, seed, expert)
+
+        def take_up(actor: Any) -> None:
+            if lost := ray.get(actor.take_up.remote(self._play)):
+                self._phases.say(f"{name}: {lost} of its games could not be played again and begin anew")
+
+        return Supervised(name, start, self._phases.say, take_up)

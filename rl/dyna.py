@@ -2,11 +2,6 @@
 
 import json
 import os
-import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -25,11 +20,13 @@ from rl.crew import Crew
 from rl.dream_report import DreamReport
 from rl.dyna_config import DynaConfig
 from rl.expert import expert_steps
+from rl.gathering import Order
 from rl.imagination import ImaginationPPO
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, PixelModuleConfig
+from rl.phases import Phases
 from rl.policies import PolicySnapshot, PolicySpec, save_policy
-from rl.progress import NullProgress, Progress
+from rl.progress import Progress
 from rl.resources import Resources, cluster_gpus
 from rl.round_report import Film, RoundReport
 from rl.settings import Settings
@@ -38,13 +35,10 @@ from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts
 from worldmodel.files import write_json
-from worldmodel.fitting import Stage
-from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
 
 _STARTS = 256
 _FILMS = 4
-_UPDATES = 25
 
 __all__ = ["Dyna", "DynaConfig"]
 
@@ -53,12 +47,10 @@ class Dyna(ImaginationPPO):
     """Dyna as an RLlib algorithm: one `train()` is one round, `evaluate()` is the real game.
 
     Attributes:
-        progress: Where the phases of a round are shown.
         last_report: What the last round brought.
     """
 
     config: DynaConfig
-    progress: Progress
     last_report: RoundReport
     _number: int
     _imagined_steps: int
@@ -81,40 +73,45 @@ class Dyna(ImaginationPPO):
         """Start the actors and build the agent; called by RLlib."""
         given = cast(DynaConfig, config).copy(copy_frozen=False).resolved()
         self.settings = given.settings
-        self.progress = NullProgress()
+        self._phases = Phases()
         threads = self.settings.cluster.threads or os.cpu_count() or 1
         torch.set_num_threads(threads)
         resources = Resources.of(self.settings, cluster_gpus())
         resources.check()
         self._spec = _action_spec(self.settings)
         self._expert_steps = expert_steps(self.settings, self._spec)
-        # What is only needed while the run lasts: the model as it is being fitted, for those who see through it.
-        self._scratch = tempfile.TemporaryDirectory(prefix="neuralenv-")
-        self._world_model = Path(self._scratch.name) / "world_model"
-        self._buffer = (given.folder or Path(self.logdir)) / "buffer"
-        self._model().save_pretrained(self._world_model)
-        self._crew = Crew(self.settings, self._spec, self._buffer, resources, threads)
+        self._folder = given.folder or Path(self.logdir)
+        with self._phases.phase("start"):
+            self._crew = Crew(self.settings, self._spec, self._folder, resources, threads, self._phases)
         self._forget()
-        self.config = self._with_dreams(given, resources)
-        super().setup(self.config)
+        with self._phases.phase("start"):
+            self.config = self._with_dreams(given, resources)
+            super().setup(self.config)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the phases of a round are shown."""
+        return self._phases.progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._phases.progress = progress
 
     def cleanup(self) -> None:
         """End the actors; called by RLlib's `stop`."""
-        self._crew.stop()
         super().cleanup()
-        self._scratch.cleanup()
+        self._crew.stop()
 
     def training_step(self) -> None:
         """One round."""
         number = self._number + 1
-        self._seconds.clear()
         torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
         self._collect(number)
-        trained, scalars = self._fit(number)
-        self._push(number)
+        trained, losses = self._crew.world_model.fit(number, self._only_stage)
+        self._hand_over(number)
         random = self._judge_agent("random play", None) if number == 1 else None
         before = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
-        scalars |= self._imagine(number)
+        scalars = {f"loss/{name}": value for name, value in losses.items()} | self._imagine(number)
         after = self._judge_agent("evaluate", self._policy(number))
         judgement = self._judge_model()
         self._number = number
@@ -123,9 +120,9 @@ class Dyna(ImaginationPPO):
             real_steps=self._crew.status().collected_steps,
             evaluation_steps=self._evaluation_steps,
             imagined_steps=self._imagined_steps,
-            seconds=dict(self._seconds),
+            seconds=self._phases.take_seconds(),
             parameters_trained=trained,
-            parameters_total=ray.get(self._crew.learner.parameters.remote()),
+            parameters_total=self._crew.world_model.parameters(),
             scalars=scalars,
             after=after,
             before=before,
@@ -133,6 +130,7 @@ class Dyna(ImaginationPPO):
             fidelity=judgement.fidelity if judgement else None,
             films=tuple(Film(*film) for film in judgement.films) if judgement else (),
             expert_steps=self._expert_steps,
+            restarts=self._crew.take_deaths(),
         )
 
     def step(self) -> dict[str, Any]:
@@ -168,7 +166,7 @@ class Dyna(ImaginationPPO):
     def save_round(self, folder: Path) -> None:
         """Write all that the next round needs to `folder`."""
         self.save_to_path(folder / "agent")
-        ray.get(self._crew.learner.save.remote(folder / "world_model"))
+        self._crew.world_model.copy(folder / "world_model")
         save_policy(folder / "policy", self._policy(self._number))
         counts = {"round": self._number, "evaluation_steps": self._evaluation_steps}
         write_json(folder / "state.json", counts | {"imagined_steps": self._imagined_steps})
@@ -178,22 +176,18 @@ class Dyna(ImaginationPPO):
         state = json.loads((folder / "state.json").read_text())
         self._number, self._imagined_steps = state["round"], state["imagined_steps"]
         self._evaluation_steps = state["evaluation_steps"]
-        ray.get(self._crew.learner.load.remote(folder / "world_model"))
-        self._push(self._number)
-        self.restore_from_path(folder / "agent")
+        self._crew.world_model.load(folder / "world_model", self._number)
+        self._hand_over(self._number)
+        with self._phases.phase("start"):
+            self.restore_from_path(folder / "agent")
 
     def _forget(self) -> None:
         self._number = self._imagined_steps = self._evaluation_steps = 0
-        self._seconds: dict[str, float] = defaultdict(float)
-
-    def _model(self) -> LatentWorldModel:
-        torch.manual_seed(self.settings.seed)
-        return LatentWorldModel(self.settings.model, self._spec)
 
     def _with_dreams(self, config: DynaConfig, resources: Resources) -> DynaConfig:
         imagine = self.settings.imagine
         common = {
-            "world_model": str(self._world_model),
+            "world_model": str(self._crew.world_model.folder),
             "observation": imagine.observation,
             "stack": imagine.stack,
             "horizon": imagine.horizon,
@@ -214,52 +208,35 @@ class Dyna(ImaginationPPO):
 
     def _collect(self, number: int) -> None:
         collect = self.settings.collect
-        wanted, there = collect.first_steps if number == 1 else collect.steps, _steps_in_round(self._buffer, number)
+        wanted = collect.first_steps if number == 1 else collect.steps
         random = 1 - collect.expert if number == 1 else collect.random
         shares = Shares(random=random, expert=collect.expert, policy=1 - random - collect.expert)
         policy = self._policy(number - 1) if shares.policy > 1e-9 else None
-        with self._phase("collect", max(wanted - there, 0)) as advance:
-            for steps in self._crew.collect(there, wanted, number, shares, policy, self._world_model):
+        gathering = self._crew.gathering(Order(number, shares, ray.put(policy), self._crew.world_model.folder))
+        with self._phases.phase("collect", max(wanted - gathering.steps, 0)) as advance:
+            for steps in gathering.run(wanted):
                 advance(steps)
 
-    def _fit(self, number: int) -> tuple[int, dict[str, float]]:
-        learner, trained = self._crew.learner, 0
-        losses: dict[str, float] = {}
-        for stage in self._stages(number):
-            with self._phase(f"fit {stage.name}", stage.steps) as advance:
-                trained = ray.get(learner.begin.remote(stage, number))
-                for done in range(0, stage.steps, _UPDATES):
-                    updates = min(_UPDATES, stage.steps - done)
-                    latest = ray.get(learner.fit.remote(updates))
-                    losses |= latest
-                    advance(updates, **latest)
-                ray.get(learner.finish.remote())
-        return trained, {f"loss/{name}": value for name, value in losses.items()}
+    @property
+    def _only_stage(self) -> str | None:
+        """Where the real game stands in for the dream, only the encoder is fitted that it is seen through."""
+        return "autoencoder" if self.settings.imagine.dream == "real" else None
 
-    def _stages(self, number: int) -> list[Stage]:
-        """What is fitted; where the real game stands in for the dream, only the encoder that it is seen through."""
-        stages: list[Stage] = ray.get(self._crew.learner.stages.remote(number == 1))
-        if self.settings.imagine.dream != "real":
-            return stages
-        return [stage for stage in stages if stage.name == "autoencoder"]
-
-    def _push(self, number: int) -> None:
-        """Give the fitted model, and starts from the newest buffer, to the dreams and to those who see through it."""
-        learner = self._crew.learner
-        ray.get(learner.save.remote(self._world_model))
-        self.runner.set_world_model(
-            {name: torch.from_numpy(array.copy()) for name, array in ray.get(learner.weights.remote()).items()}
-        )
-        reader = BufferReader(self._buffer)
-        rng = np.random.default_rng([self.settings.seed, number])
-        starts = draw_starts(reader, _STARTS, self.settings.model.context, rng)
-        self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
+    def _hand_over(self, number: int) -> None:
+        """Give the fitted model, and starts from the newest play, to the dreams."""
+        with self._phases.phase("hand over"):
+            weights = self._crew.world_model.weights()
+            self.runner.set_world_model({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+            reader = BufferReader(self._folder / "buffer")
+            rng = np.random.default_rng([self.settings.seed, number])
+            starts = draw_starts(reader, _STARTS, self.settings.model.context, rng)
+            self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
 
     def _imagine(self, number: int) -> dict[str, float]:
         imagine = self.settings.imagine
         self.runner.begin(hash_seed(self.settings.seed, number, "imagine"))
         seen, total = DreamReport(), DreamReport()
-        with self._phase("imagine", imagine.steps) as advance:
+        with self._phases.phase("imagine", imagine.steps) as advance:
             while total.steps < imagine.steps:
                 report = self.imagine()
                 total = total + report
@@ -274,8 +251,8 @@ class Dyna(ImaginationPPO):
         }
 
     def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Evaluation:
-        with self._phase(phase, self.settings.evaluate.episodes) as advance:
-            judged = self._crew.evaluate(policy, self._world_model)
+        with self._phases.phase(phase, self.settings.evaluate.episodes) as advance:
+            judged = self._crew.evaluate(policy)
             advance(self.settings.evaluate.episodes, real_return=judged.mean)
         self._evaluation_steps += judged.steps
         return judged
@@ -283,8 +260,8 @@ class Dyna(ImaginationPPO):
     def _judge_model(self) -> Judgement | None:
         if self.settings.imagine.dream == "real":
             return None
-        with self._phase("judge dream", 1) as advance:
-            judgement: Judgement = ray.get(self._crew.learner.judge.remote(_FILMS))
+        with self._phases.phase("judge dream", 1) as advance:
+            judgement = self._crew.world_model.judge(_FILMS)
             advance(1)
         return judgement
 
@@ -303,13 +280,6 @@ class Dyna(ImaginationPPO):
         state = self.runner.module.get_state(inference_only=False)
         return PolicySnapshot(spec, {name: np.asarray(value) for name, value in state.items()}, version, version)
 
-    @contextmanager
-    def _phase(self, name: str, total: int) -> Iterator[Any]:
-        began = time.monotonic()
-        with self.progress.phase(name, total) as advance:
-            yield advance
-        self._seconds[name] += time.monotonic() - began
-
 
 def _action_spec(settings: Settings) -> ActionSpec:
     env = make_real(settings.game.id, 1, frame_size=settings.model.frame_size, max_steps=settings.game.max_steps)
@@ -317,9 +287,3 @@ def _action_spec(settings: Settings) -> ActionSpec:
         return action_spec(env)
     finally:
         env.close()
-
-
-def _steps_in_round(buffer: Path, number: int) -> int:
-    """Steps that an earlier try at this round left in the buffer, which has none before the first play."""
-    reader = BufferReader(buffer)
-    return sum(episode.length for episode in reader.episodes if episode.info.round == number)

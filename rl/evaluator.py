@@ -49,7 +49,7 @@ class Evaluator:
         return _Match(self._env, player, seeds).play(np.random.default_rng([seed, 1]))
 
 
-EvaluatorActor = ray.remote(max_restarts=-1, max_task_retries=2)(Evaluator)
+EvaluatorActor = ray.remote(num_cpus=0)(Evaluator)
 """An `Evaluator` on Ray."""
 
 

@@ -84,8 +84,8 @@ class WorldModelLearner:
     def save(self, folder: Path) -> None:
         """Write the model to `folder`, with a few starts if there is any play, so that it can be played by itself."""
         self._model.save_pretrained(folder)
-        if self._fitter is not None:
-            reader = BufferReader(self._buffer)
+        reader = BufferReader(self._buffer)
+        if reader.episodes:
             rng = np.random.default_rng([self._seed, reader.num_chunks])
             save_starts(folder / STARTS_FILE, draw_starts(reader, _SAVED_STARTS, self._model.context, rng))
 
@@ -109,7 +109,7 @@ class WorldModelLearner:
         return self._fitter
 
 
-LearnerActor = ray.remote(max_restarts=0)(WorldModelLearner)
+LearnerActor = ray.remote(num_cpus=0)(WorldModelLearner)
 """A `WorldModelLearner` on Ray."""
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from envs.real import RealVectorEnv
 from rl.players import Glimpse, Player
+from rl.under_way import GameUnderWay, TakenUp
 from worldmodel.data.episode import Episode, EpisodeInfo
 
 RECENT = 16
@@ -80,6 +81,17 @@ class Play:
         self._over = np.zeros(env.num_envs, np.bool_)
         self._started = np.zeros(env.num_envs, np.int64)
         self._recent = deque([Glimpse(frames, ~self._over)], maxlen=RECENT)
+
+    def take_up(self, games: TakenUp) -> None:
+        """Play on in these games, to which the environment was brought."""
+        self._over, self._started = games.over, games.steps
+        self._recent = deque(games.recent, maxlen=RECENT)
+
+    @property
+    def under_way(self) -> list[GameUnderWay]:
+        """The games as they are now."""
+        games = zip(self._env.game_seeds.tolist(), self._started.tolist(), self._over.tolist(), strict=True)
+        return [GameUnderWay(seed, steps, over) for seed, steps, over in games]
 
     def run(
         self, players: Sequence[Player], shares: Sequence[float], steps: int, number: int, rng: np.random.Generator

@@ -18,6 +18,9 @@ class Progress(Protocol):
     def phase(self, name: str, total: int) -> AbstractContextManager[Advance]:
         """A phase of `total` units; it is over when the context is left."""
 
+    def say(self, sentence: str) -> None:
+        """Tell something that happened in between."""
+
 
 class NullProgress:
     """Shows nothing."""
@@ -26,6 +29,9 @@ class NullProgress:
     def phase(self, name: str, total: int) -> Iterator[Advance]:
         """A phase that nobody watches."""
         yield _ignore
+
+    def say(self, sentence: str) -> None:
+        """Tell nobody."""
 
 
 def _ignore(n: int, **figures: float) -> None:

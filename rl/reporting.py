@@ -37,6 +37,7 @@ def _named(report: RoundReport) -> dict[str, float]:
         "steps/imagined": report.imagined_steps,
         "parameters/trained": report.parameters_trained,
         "parameters/total": report.parameters_total,
+        **{f"restarts/{name}": count for name, count in report.restarts.items()},
         **{f"seconds/{phase}": seconds for phase, seconds in report.seconds.items()},
         **{name: value for player, judged in players.items() if judged for name, value in _return(player, judged)},
         **dict(_fidelity(report.fidelity)),
@@ -109,6 +110,10 @@ class WatchedProgress:
                 self._gauges.show({f"{name}/{figure}": value for figure, value in figures.items()})
 
             yield advance
+
+    def say(self, sentence: str) -> None:
+        """Tell it as the other does."""
+        self._inner.say(sentence)
 
 
 def _return(player: str, judged: Evaluation) -> Iterator[tuple[str, float]]:

@@ -53,6 +53,7 @@ class RoundReport:
         fidelity: How well the dream predicts held-out play; None without a world model.
         films: Dreams beside reality, to look at; not saved with the report.
         expert_steps: Real steps that trained the expert before the run; 0 without an expert.
+        restarts: How often an actor died in this round and was started again, by its name.
     """
 
     round: int
@@ -69,6 +70,7 @@ class RoundReport:
     fidelity: Fidelity | None = None
     films: tuple[Film, ...] = field(default=(), compare=False)
     expert_steps: int = 0
+    restarts: dict[str, int] = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:

@@ -3,6 +3,7 @@
 runs/<name>/
 config.json            every setting
 buffer/                the real play
+fitted/                the world model as it is being fitted; there only while the run goes on
 rounds/NNN/            what a finished round left; appears by one rename, the only truth on resuming
 world_model/latest     link to the newest round's world model
 world_model/best       link to the best one by `RoundReport.score`

@@ -109,6 +109,8 @@ class ClusterSettings:
     """GPUs for the world model's learner; None: half of one if the cluster has any"""
     agent_gpus: float | None = None
     """GPUs for the agent and its dream; None: half of one if the cluster has any"""
+    patience: float = 300.0
+    """seconds to wait for room in a cluster that others use too"""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@ import pytest
 from playing import FRAME_SHAPE, SPEC, counted, writer_at
 
 from rl.buffer import BufferWriter
+from worldmodel.data.chunk import read_note
+from worldmodel.data.index import read_index
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
@@ -94,3 +96,18 @@ def test_play_of_another_game_is_refused(tmp_path):
         BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec.discrete(2), 100)
     with pytest.raises(ValueError, match="frames are"):
         BufferWriter(tmp_path / "wide", (8, 9, 3), SPEC, 100).append([counted(1)])
+
+
+def test_what_is_appended_again_after_an_unknown_end_is_there_once(tmp_path):
+    writer = writer_at(tmp_path)
+    for tag in (1, 1, 2):
+        writer.append([counted(tag)], chunk=tag - 1)
+    assert seeds(tmp_path) == [1, 2]
+
+
+def test_a_note_lies_beside_the_play(tmp_path):
+    writer = writer_at(tmp_path)
+    writer.append([counted(1)], note="so far")
+    writer.append([counted(2)])
+    assert [read_note(tmp_path, entry) for entry in read_index(tmp_path).chunks] == ["so far", ""]
+    assert seeds(tmp_path) == [1, 2]

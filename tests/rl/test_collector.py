@@ -1,17 +1,13 @@
-import os
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from counting import CountingWorldModel
 from test_policies import FRAMES, LATENTS, snapshot
 
-from rl.buffer import BufferActor, BufferWriter
-from rl.collector import Collector, CollectorActor, Shares
+from rl.buffer import BufferWriter
+from rl.collector import Collector, Shares
 from rl.policies import save_policy
 from rl.settings import GameSettings
 from worldmodel.data.reader import BufferReader
@@ -55,7 +51,7 @@ def test_a_collector_repeats_itself():
 
 def test_collectors_calls_rounds_and_seeds_differ():
     played = collector().collect(60, 1, Shares())
-    assert not same(played, collector().collect(60, 1, Shares(), asked=60))
+    assert not same(played, collector().collect(60, 1, Shares(), delivered=1))
     for other in (collector(index=1), collector(seed=6)):
         assert not same(played, [replace(e, info=replace(e.info, collector=0)) for e in other.collect(60, 1, Shares())])
     later = collector().collect(60, 2, Shares())
@@ -96,26 +92,50 @@ def test_shares_must_add_up():
         collector().collect(40, 2, Shares(0.5, 0.0, 0.5))
 
 
-def end(pid):
-    """Kill a process and see it gone: `ray.kill` returns sooner, and the next call may still reach the old actor."""
-    os.kill(pid, signal.SIGKILL)
-    for _ in range(200):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the process did not end")
+@pytest.mark.parametrize("game", ["counting:Counting-v0", "CartPole-v1"])
+def test_a_collector_that_was_started_again_goes_on_as_if_nothing_had_been(tmp_path, game):
+    """Every piece, from the first on, is played by a new collector that knows nothing but the buffer."""
+    steady = Collector(GameSettings(game), 16, 4, 0, 5)
+    buffer = BufferWriter(tmp_path, (16, 16, 3), steady.action_spec(), 10_000)
+    shares = Shares(0.5, 0.0, 0.5)
+    policy = snapshot(replace(SEEN, actions=steady.action_spec(), stack=3))
+    for number in (1, 2, 3, 4):
+        restarted = Collector(GameSettings(game), 16, 4, 0, 5)
+        assert restarted.take_up(tmp_path) == 0
+        episodes, note = restarted.deliver(37, number, shares, policy, None, 0)
+        assert same(episodes, steady.collect(37, number, shares, policy))
+        buffer.append(episodes, note)
+    assert any(record.info.start for record in BufferReader(tmp_path).episodes)
 
 
-def test_what_a_collector_returned_survives_its_death_and_it_plays_again(tmp_path, cluster):
-    actor = CollectorActor.remote(GameSettings("CartPole-v1"), 16, 2, 0, 0)
-    buffer = BufferActor.remote(tmp_path, (16, 16, 3), ActionSpec.discrete(2), 1000)
-    played = actor.collect.remote(30, 1, Shares())
-    ray.wait([played], timeout=60)
-    end(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=60))
-    again = actor.collect.remote(30, 1, Shares())
-    statuses = [ray.get(buffer.append.remote(episodes), timeout=60) for episodes in (played, again)]
-    assert same(ray.get(played), ray.get(again))
-    assert [status.chunks for status in statuses] == [1, 2]
-    assert BufferReader(tmp_path).num_steps == statuses[-1].steps
+def test_a_game_whose_beginning_is_gone_begins_anew(tmp_path):
+    player = collector()
+    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 12)
+    notes = []
+    for number in (1, 2):
+        episodes, note = player.deliver(12, number, Shares(), None, None, 0)
+        buffer.append(episodes, note)
+        notes = player._play.under_way
+    reader = BufferReader(tmp_path)
+    cut = {record.info.seed for record in reader.episodes if record.info.start}
+    lost = [game for game in notes if game.seed in cut and not game.over]
+    again = collector()
+    assert again.take_up(tmp_path) == len(lost) > 0
+    seeds = {game.seed for game in lost}
+    assert not seeds & {episode.info.seed for episode in again.collect(12, 3, Shares())}
+
+
+def test_a_game_that_shows_another_picture_begins_anew(tmp_path, monkeypatch):
+    player = collector()
+    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 1000)
+    buffer.append(*player.deliver(12, 1, Shares(), None, None, 0))
+    going_on = sum(not game.over for game in player._play.under_way)
+    monkeypatch.setattr("counting.paint", lambda *told: np.full((64, 64, 3), 7, np.uint8))
+    assert collector().take_up(tmp_path) == going_on > 0
+
+
+def test_another_number_of_games_at_a_time_begins_them_anew(tmp_path):
+    player = collector()
+    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 1000)
+    buffer.append(*player.deliver(12, 1, Shares(), None, None, 0))
+    assert Collector(GAME, 16, 3, 0, 5).take_up(tmp_path) == 0

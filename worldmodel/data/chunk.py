@@ -15,6 +15,7 @@ from worldmodel.data.episode import OUTCOME_FIELDS, Episode, EpisodeInfo
 from worldmodel.errors import UserError
 from worldmodel.files import write_whole
 
+_METADATA, _NOTE = "__metadata__", "note"
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32, "BOOL": np.bool_}
 
 
@@ -58,12 +59,12 @@ class Chunk:
     life_lost: NDArray[np.bool_]
 
 
-def write_chunk(folder: Path, file: str, episodes: Sequence[Episode]) -> ChunkEntry:
-    """Write `episodes` (one or more) to `folder/file`, whole."""
+def write_chunk(folder: Path, file: str, episodes: Sequence[Episode], note: str = "") -> ChunkEntry:
+    """Write `episodes` (one or more) to `folder/file`, whole, with a `note` of whoever played them."""
     arrays = {
         name: np.concatenate([getattr(e, name) for e in episodes]) for name in ("frames", "actions", *OUTCOME_FIELDS)
     }
-    data = save(arrays)
+    data = save(arrays, {_NOTE: note})
     write_whole(folder / file, data)
     entries = tuple(EpisodeEntry(len(e), float(e.rewards.sum(dtype=np.float64)), e.info) for e in episodes)
     return ChunkEntry(file, hashlib.sha256(data).hexdigest(), entries)
@@ -83,11 +84,21 @@ def map_chunk(folder: Path, entry: ChunkEntry) -> Chunk:
     return Chunk(**_views(data))
 
 
+def read_note(folder: Path, entry: ChunkEntry) -> str:
+    """The note that a chunk was written with; "" if there is none."""
+    header, _ = _split(np.memmap(folder / entry.file, np.uint8, mode="r"))
+    return str(header.get(_METADATA, {}).get(_NOTE, ""))
+
+
 def _views(data: NDArray[np.uint8]) -> dict[str, NDArray]:
+    header, arrays = _split(data)
+    return {name: _view(arrays, **tensor) for name, tensor in header.items() if name != _METADATA}
+
+
+def _split(data: NDArray[np.uint8]) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     # The layout of safetensors: 8 bytes of header length, the header in JSON, then the arrays.
     begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    header = json.loads(data[8:begin].tobytes())
-    return {name: _view(data[begin:], **tensor) for name, tensor in header.items()}
+    return json.loads(data[8:begin].tobytes()), data[begin:]
 
 
 def _view(data: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray:

@@ -1,0 +1,116 @@
+"""Actors that are killed in the middle of a round."""
+
+import os
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import ray
+from miniature import MINIATURE
+
+from rl import gathering
+from rl.dyna import DynaConfig
+from rl.progress import NullProgress
+from rl.reporting import scalars
+from rl.supervised import Supervised, wait_until_started
+from worldmodel.data.reader import BufferReader
+from worldmodel.errors import UserError
+
+KILLED_IN = {"collect": ("collector 0", "the buffer"), "fit head": ("the learner",), "evaluate": ("the evaluator",)}
+
+
+class Killer(NullProgress):
+    """Kills actors of `algorithm`, each once, when a phase has just begun."""
+
+    def __init__(self, algorithm) -> None:
+        self.members = {member.name: member for member in algorithm._crew.all}
+        self.left = dict(KILLED_IN)
+        self.said = []
+
+    @contextmanager
+    def phase(self, name, total):
+        for member in self.left.pop(name, ()):
+            kill(self.members[member].actor)
+        with super().phase(name, total) as advance:
+            yield advance
+
+    def say(self, sentence):
+        self.said.append(sentence)
+
+
+def kill(actor):
+    os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+
+
+@pytest.fixture
+def made(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(gathering, "_PIECE", 60)
+    algorithms = []
+
+    def make(name):
+        algorithms.append(DynaConfig(MINIATURE, folder=tmp_path / name).build_algo())
+        return algorithms[-1]
+
+    yield make
+    for algorithm in algorithms:
+        algorithm.stop()
+
+
+def told(report):
+    return {name: value for name, value in scalars(report).items() if not name.startswith(("seconds", "restarts"))}
+
+
+def played(folder):
+    reader = BufferReader(folder / "buffer")
+    return [replace(record, first_frame=0) for record in reader.episodes], reader.steps.actions.tolist()
+
+
+@pytest.mark.slow
+def test_a_round_whose_actors_are_killed_ends_as_if_they_had_lived(made, tmp_path):
+    steady, struck = made("steady"), made("struck")
+    killer = struck.progress = Killer(struck)
+    for algorithm in (steady, struck):
+        algorithm.train()
+    assert not killer.left
+    assert struck.last_report.restarts == {name: 1 for names in KILLED_IN.values() for name in names}
+    assert steady.last_report.restarts == struck._crew.take_deaths() == {}
+    assert told(struck.last_report) == told(steady.last_report)
+    assert played(tmp_path / "struck") == played(tmp_path / "steady")
+    assert all("died (Worker unexpectedly exits" in sentence for sentence in killer.said)
+
+
+@ray.remote(num_cpus=0)
+class Mortal:
+    def __init__(self, sentence=None):
+        if sentence:
+            raise UserError(sentence)
+
+    def die(self):
+        print("the last words", flush=True)
+        os._exit(1)
+
+
+def test_one_that_dies_again_and_again_ends_the_run_in_one_sentence(cluster):
+    said = []
+    member = Supervised("the mortal", Mortal.remote, said.append)
+    with pytest.raises(UserError, match=r"the mortal died 3 times in one round .*same command goes on\.") as error:
+        member.ask(lambda actor: actor.die.remote())
+    assert len(said) == 2 and "\n" not in str(error.value)
+
+
+def test_what_init_raises_for_the_user_is_shown_as_it_is(cluster):
+    member = Supervised("the mortal", lambda: Mortal.remote("mend this: do that."), print)
+    with pytest.raises(UserError) as error:
+        wait_until_started([member], 30, print)
+    assert str(error.value) == "mend this: do that."
+
+
+def test_what_finds_no_room_is_told_and_given_up(cluster):
+    said = []
+    member = Supervised("the mortal", lambda: Mortal.options(num_cpus=99).remote(), said.append)
+    with pytest.raises(
+        UserError, match=r"the mortal found no room in the cluster within 1 s \(4 CPUs and 0 GPUs free\)"
+    ):
+        wait_until_started([member], 1, said.append)
+    ray.kill(member.actor)
