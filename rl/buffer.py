@@ -8,10 +8,11 @@ from pathlib import Path
 import ray
 
 from rl.lock import FolderLock
-from worldmodel.data.chunk import EpisodeEntry, write_chunk
+from worldmodel.data.chunk import CHUNKS, EpisodeEntry, chunk_file, write_chunk
 from worldmodel.data.episode import Episode, Source
-from worldmodel.data.index import BufferIndex, has_index, read_index, write_index
+from worldmodel.data.index import BufferIndex, holds_play, read_index, write_index
 from worldmodel.errors import UserError
+from worldmodel.files import writing
 from worldmodel.spaces import ActionSpec
 
 _PATIENCE = 60.0
@@ -48,12 +49,13 @@ class BufferWriter:
         """Go on with the buffer in `folder`, or begin one; it keeps about `capacity` steps.
 
         Raises:
-            UserError: If `folder` holds the play of another game.
+            UserError: If `folder` holds the play of another game, is damaged, or can't be written.
         """
         self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._capacity = capacity
-        if not has_index(self._folder):
+        if not holds_play(self._folder):
             write_index(self._folder, BufferIndex(frame_shape, action_spec))
         self._index = read_index(self._folder)
         if (self._index.frame_shape, self._index.action_spec) != (frame_shape, action_spec):
@@ -76,7 +78,7 @@ class BufferWriter:
             raise ValueError(f"the buffer's frames are {index.frame_shape}")
         if any((e.actions.shape[1:], e.actions.dtype) != (spec.shape, spec.dtype) for e in episodes):
             raise ValueError(f"the buffer's actions are {spec}")
-        file = f"{self._index.written.chunks:06d}.safetensors"
+        file = chunk_file(self._index.written.chunks)
         # First the chunk, then the index that names it: a crash between the two leaves a stray file and no harm.
         entry = write_chunk(self._folder, file, episodes, note)
         self._replace(_within(replace(self._index, chunks=(*self._index.chunks, entry)), self._capacity))
@@ -100,7 +102,7 @@ class BufferWriter:
         return BufferStatus(written.chunks, written.steps, steps.total(), episodes.total(), dict(steps), dict(episodes))
 
     def _entries(self) -> Iterator[EpisodeEntry]:
-        return (entry for chunk in self._index.chunks for entry in chunk.episodes)
+        return (entry for chunk in self._index.there for entry in chunk.episodes)
 
     def _replace(self, index: BufferIndex) -> None:
         write_index(self._folder, index)
@@ -110,7 +112,7 @@ class BufferWriter:
     def _remove_strays(self) -> None:
         """Remove what the index does not name: evicted chunks, and what a crash left half done."""
         known = {entry.file for entry in self._index.chunks}
-        for path in (*self._folder.glob("*.safetensors"), *self._folder.glob("*.tmp")):
+        for path in (*self._folder.glob(CHUNKS), *self._folder.glob("*.tmp")):
             if path.name not in known:
                 path.unlink()
 
@@ -133,8 +135,9 @@ class BufferActor:
         self, folder: str | Path, frame_shape: tuple[int, int, int], action_spec: ActionSpec, capacity: int
     ) -> None:
         """See `BufferWriter`."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(Path(folder), _PATIENCE)
+        with writing(Path(folder)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(Path(folder), _PATIENCE)
         self._writer = BufferWriter(folder, frame_shape, action_spec, capacity)
 
     def append(self, episodes: Sequence[Episode], note: str = "", chunk: int | None = None) -> BufferStatus:

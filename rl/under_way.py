@@ -12,7 +12,7 @@ from envs.real import RealVectorEnv
 from envs.replay import Replay, find_cut
 from rl.players import Glimpse
 from worldmodel.data.chunk import read_note
-from worldmodel.data.index import has_index, read_index
+from worldmodel.data.index import holds_play, read_index
 from worldmodel.data.reader import BufferReader
 
 
@@ -49,9 +49,9 @@ def as_note(games: Sequence[GameUnderWay]) -> str:
 
 def newest_games(folder: Path, collector: int) -> list[GameUnderWay]:
     """What was under way when `collector` last wrote to the buffer in `folder`; nothing if it never did."""
-    if not has_index(folder):
+    if not holds_play(folder):
         return []
-    for chunk in reversed(read_index(folder).chunks):
+    for chunk in reversed(read_index(folder).there):
         if chunk.episodes[0].info.collector == collector:
             return [GameUnderWay(**game) for game in json.loads(read_note(folder, chunk) or "[]")]
     return []

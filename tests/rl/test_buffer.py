@@ -1,9 +1,13 @@
+import subprocess
+from pathlib import Path
+
 import pytest
+from disks import full_after, small_disk
 from playing import FRAME_SHAPE, SPEC, counted, writer_at
 
 from rl.buffer import BufferWriter
 from worldmodel.data.chunk import read_note
-from worldmodel.data.index import read_index
+from worldmodel.data.index import COPIES, read_index
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
@@ -14,7 +18,8 @@ def seeds(folder):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """What lies there besides the two copies of the index."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in COPIES)
 
 
 def test_a_writer_goes_on_where_the_last_one_stopped(tmp_path):
@@ -38,7 +43,7 @@ def test_it_counts_by_source_and_round(tmp_path):
 def test_nothing_to_append_makes_no_chunk(tmp_path):
     writer = writer_at(tmp_path)
     writer.append([])
-    assert files(tmp_path) == ["index.json"]
+    assert files(tmp_path) == []
 
 
 def test_over_its_capacity_the_oldest_chunks_go(tmp_path):
@@ -47,7 +52,7 @@ def test_over_its_capacity_the_oldest_chunks_go(tmp_path):
         writer.append([counted(tag)])
     status = writer.status()
     assert seeds(tmp_path) == [3]
-    assert files(tmp_path) == ["000003.safetensors", "index.json"]
+    assert files(tmp_path) == ["000003.safetensors"]
     assert (status.chunks, status.steps, status.collected_steps) == (4, 11, 8 + 9 + 10 + 11)
 
 
@@ -62,7 +67,7 @@ def test_truncated_to_a_round_it_goes_on_as_if_no_more_had_been_written(tmp_path
     for tag in range(4):
         writer.append([counted(tag)])
     writer.truncate(2)
-    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors", "index.json"]
+    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors"]
     reader = BufferReader(tmp_path)
     writer.append([counted(9)])
     reader.refresh()
@@ -87,7 +92,7 @@ def test_what_a_crash_left_half_done_is_removed(tmp_path):
     (tmp_path / "index.json.1.tmp").write_bytes(b"half")
     writer_at(tmp_path).append([counted(2)])
     assert seeds(tmp_path) == [1, 2]
-    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors", "index.json"]
+    assert files(tmp_path) == ["000000.safetensors", "000001.safetensors"]
 
 
 def test_play_of_another_game_is_refused(tmp_path):
@@ -111,3 +116,46 @@ def test_a_note_lies_beside_the_play(tmp_path):
     writer.append([counted(2)])
     assert [read_note(tmp_path, entry) for entry in read_index(tmp_path).chunks] == ["so far", ""]
     assert seeds(tmp_path) == [1, 2]
+
+
+def check_whole(folder, tags):
+    assert seeds(folder) == tags
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_a_full_disk_costs_nothing_that_was_collected_and_play_goes_on_when_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk", 256) as disk:
+        writer, tags = writer_at(disk), []
+        with pytest.raises(UserError, match=rf"{disk}.* disk is full"):
+            for tag in range(1000):
+                writer.append([counted(tag)])
+                tags.append(tag)
+        assert len(tags) > 5
+        check_whole(disk, tags)
+        assert writer.status().chunks == len(tags)
+        subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+        writer.append([counted(500)])
+        writer_at(disk).append([counted(501)])
+        check_whole(disk, [*tags, 500, 501])
+
+
+@pytest.mark.parametrize("files", range(6))
+def test_a_disk_that_fills_up_at_any_file_costs_nothing(tmp_path, monkeypatch, files):
+    writer_at(tmp_path).append([counted(1)])
+    with monkeypatch.context() as full:
+        full_after(full, files)
+        with pytest.raises(UserError, match="disk is full"):
+            writer_at(tmp_path).append([counted(2)])
+    there = seeds(tmp_path)
+    assert there in ([1], [1, 2])
+    check_whole(tmp_path, there)
+    writer_at(tmp_path).append([counted(3)])
+    check_whole(tmp_path, [*there, 3])
+
+
+def test_a_buffer_that_nobody_may_write_to_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"/proc/buffer could not be written"):
+        writer_at(Path("/proc/buffer"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="File exists"):
+        writer_at(tmp_path / "file")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,12 @@ from worldmodel.data.episode import OUTCOME_FIELDS, Episode, EpisodeInfo
 from worldmodel.errors import UserError
 from worldmodel.files import write_whole
 
+Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+"""Of each array in a chunk by name, its type and the shape of one of its rows."""
+CHUNKS = "[0-9]*.safetensors"
+"""what the chunks of a buffer folder are called"""
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, PermissionError)
+"""What reading a damaged file raises."""
 _METADATA, _NOTE = "__metadata__", "note"
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32, "BOOL": np.bool_}
 
@@ -30,21 +36,29 @@ class EpisodeEntry:
 
 @dataclass(frozen=True)
 class ChunkEntry:
-    """What the index knows of a chunk."""
+    """What the index knows of a chunk.
+
+    Attributes:
+        file: Its name.
+        sha256: Its checksum.
+        episodes: What is in it, in order.
+        lost: Its file was damaged and was set aside; its episodes keep their numbers.
+    """
 
     file: str
     sha256: str
     episodes: tuple[EpisodeEntry, ...]
+    lost: bool = False
 
     @property
     def steps(self) -> int:
-        """Steps of all its episodes."""
-        return sum(episode.length for episode in self.episodes)
+        """Steps of all its episodes; none if it is lost."""
+        return 0 if self.lost else sum(episode.length for episode in self.episodes)
 
     @property
     def frames(self) -> int:
-        """Frames of all its episodes: one more than steps in each."""
-        return self.steps + len(self.episodes)
+        """Frames of all its episodes, one more than steps in each; none if it is lost."""
+        return 0 if self.lost else self.steps + len(self.episodes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +84,41 @@ def write_chunk(folder: Path, file: str, episodes: Sequence[Episode], note: str 
     return ChunkEntry(file, hashlib.sha256(data).hexdigest(), entries)
 
 
-def map_chunk(folder: Path, entry: ChunkEntry) -> Chunk:
-    """Map a chunk into memory, once its checksum is seen to hold.
+def chunk_file(number: int) -> str:
+    """The name of the chunk that is written after `number` others."""
+    return f"{number:06d}.safetensors"
+
+
+def map_chunk(folder: Path, entry: ChunkEntry, kinds: Kinds) -> Chunk:
+    """Map a chunk into memory, once its checksum is seen to hold and its arrays to be of these `kinds`.
 
     Raises:
         UserError: If the file is not what was written.
         FileNotFoundError: If it is gone.
     """
     path = folder / entry.file
-    data = np.memmap(path, np.uint8, mode="r")
-    if hashlib.sha256(data.data).hexdigest() != entry.sha256:
-        raise UserError(f"{path} is damaged (its checksum differs): restore it from a copy, or start a new run folder.")
-    return Chunk(**_views(data))
+    try:
+        data = np.memmap(path, np.uint8, mode="r")
+        if hashlib.sha256(data.data).hexdigest() != entry.sha256:
+            raise ValueError("its checksum differs")
+        chunk = Chunk(**_views(data))
+        _check(chunk, entry, kinds)
+    except _DAMAGE as error:
+        raise UserError(f"{path} is damaged ({error}): {how_to_mend(folder)}") from error
+    return chunk
+
+
+def how_to_mend(folder: Path) -> str:
+    """A closing clause for what is damaged in the buffer `folder`."""
+    return f"restore it from a copy, or give `python experiments/mend.py {folder}`, which sets it aside."
+
+
+def _check(chunk: Chunk, entry: ChunkEntry, kinds: Kinds) -> None:
+    for name, (dtype, shape) in kinds.items():
+        array = getattr(chunk, name)
+        wanted = (entry.frames if name == "frames" else entry.steps, *shape)
+        if array.dtype != dtype or array.shape != wanted:
+            raise ValueError(f"its {name} are {array.dtype} {array.shape}, not {dtype} {wanted}")
 
 
 def read_note(folder: Path, entry: ChunkEntry) -> str:

@@ -1,19 +1,25 @@
 """The buffer's index, `index.json`: which chunks there are, in the order in which they were written."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worldmodel.data.chunk import ChunkEntry, EpisodeEntry
-from worldmodel.data.episode import EpisodeInfo
+import numpy as np
+
+from worldmodel.data.chunk import CHUNKS, ChunkEntry, EpisodeEntry, Kinds, how_to_mend
+from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.plain import from_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 2
-_FILE = "index.json"
+FORMAT = 3
+COPIES = ("index.json", "index.backup.json")
+"""what the index and its second copy are called"""
+_DAMAGE = (OSError, ValueError)
+"""What reading a damaged file raises."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class BufferIndex:
         frame_shape: (height, width, 3).
         action_spec: The game's actions.
         evicted: What came before the first chunk that is still there.
-        chunks: Those that are there.
+        chunks: All others.
     """
 
     frame_shape: tuple[int, int, int]
@@ -52,8 +58,20 @@ class BufferIndex:
     chunks: tuple[ChunkEntry, ...] = ()
 
     @property
+    def there(self) -> tuple[ChunkEntry, ...]:
+        """The chunks that can be read: neither evicted nor lost."""
+        return tuple(chunk for chunk in self.chunks if not chunk.lost)
+
+    @property
+    def kinds(self) -> Kinds:
+        """What every chunk's arrays are made of."""
+        outcomes: Kinds = {name: (dtype, ()) for name, dtype in OUTCOME_FIELDS.items()}
+        actions = (self.action_spec.dtype, self.action_spec.shape)
+        return {"frames": (np.dtype(np.uint8), self.frame_shape), "actions": actions, **outcomes}
+
+    @property
     def written(self) -> Extent:
-        """Everything ever written, evicted or not."""
+        """Everything ever written, evicted or not; of what was lost, only the numbers of chunks and episodes."""
         extent = self.evicted
         for chunk in self.chunks:
             extent = extent.after(chunk)
@@ -65,35 +83,78 @@ class BufferIndex:
 
 
 def write_index(folder: Path, index: BufferIndex) -> None:
-    """Write `index` to `folder`, whole."""
-    write_json(folder / _FILE, {"format": FORMAT, **asdict(index)})
+    """Write `index` to `folder`, whole, and before it a second copy for the case that it gets damaged."""
+    stored = {"format": FORMAT, **asdict(index)}
+    for name in reversed(COPIES):
+        write_json(folder / name, {"sha256": _digest(stored), **stored})
 
 
-def read_index(folder: Path) -> BufferIndex:
-    """The index of the buffer in `folder`.
+def read_index(folder: Path, name: str = COPIES[0]) -> BufferIndex:
+    """The index of the buffer in `folder`, from the copy that is called `name`.
 
     Raises:
-        UserError: If there is none, or it is of another version.
+        UserError: If there is none, or it is damaged or of another version.
     """
+    if not holds_play(folder):
+        raise UserError(f"{folder} holds no buffer: collect some play into it first.")
+    path = folder / name
     try:
-        stored = json.loads((folder / _FILE).read_text())
+        stored = _stored(path)
     except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no buffer: collect some play into it first.") from error
+        raise UserError(f"{path} is missing: {how_to_mend(folder)}") from error
+    except _DAMAGE as error:
+        raise UserError(f"{path} is damaged ({error}): {how_to_mend(folder)}") from error
     if stored["format"] != FORMAT:
-        raise UserError(f"{folder} was written by another version of this project: start a new run folder.")
-    spec = from_plain(ActionSpec, stored["action_spec"], str(folder / _FILE))
+        raise UserError(
+            f"{path} has format {stored['format']}, this version reads {FORMAT}: start a new run folder, or go on with"
+            " the version that wrote it."
+        )
+    return _index(stored, str(path))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a copy of an index is there and undamaged, whatever its version."""
+    try:
+        _stored(path)
+    except _DAMAGE:
+        return False
+    return True
+
+
+def holds_play(folder: Path) -> bool:
+    """Whether `folder` holds a buffer, whole or damaged."""
+    return any(any(folder.glob(name)) for name in (*COPIES, CHUNKS))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What the file says; of another version nothing is checked.
+
+    Raises:
+        OSError: If it is missing or can't be read.
+        ValueError: If it is damaged.
+    """
+    stored = json.loads(path.read_text())
+    if not isinstance(stored, dict) or "format" not in stored:
+        raise ValueError("it tells no format")
+    checksum = stored.pop("sha256", None)
+    if stored["format"] == FORMAT and checksum != _digest(stored):
+        raise ValueError("its checksum differs")
+    return stored
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+
+
+def _index(stored: dict[str, Any], source: str) -> BufferIndex:
+    spec = from_plain(ActionSpec, stored["action_spec"], source)
     height, width, channels = stored["frame_shape"]
     chunks = tuple(_chunk(**chunk) for chunk in stored["chunks"])
     return BufferIndex((height, width, channels), spec, Extent(**stored["evicted"]), chunks)
 
 
-def has_index(folder: Path) -> bool:
-    """Whether `folder` holds a buffer."""
-    return (folder / _FILE).exists()
-
-
-def _chunk(file: str, sha256: str, episodes: list[dict[str, Any]]) -> ChunkEntry:
-    return ChunkEntry(file, sha256, tuple(_episode(**episode) for episode in episodes))
+def _chunk(file: str, sha256: str, episodes: list[dict[str, Any]], lost: bool) -> ChunkEntry:
+    return ChunkEntry(file, sha256, tuple(_episode(**episode) for episode in episodes), lost)
 
 
 def _episode(length: int, return_: float, info: dict[str, Any]) -> EpisodeEntry:

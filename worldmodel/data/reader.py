@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data.chunk import Chunk, map_chunk
+from worldmodel.data.chunk import Chunk, how_to_mend, map_chunk
 from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo
 from worldmodel.data.index import BufferIndex, read_index
 from worldmodel.errors import UserError
@@ -105,7 +105,7 @@ class BufferReader:
             mapped = self._map(index)
         except FileNotFoundError as error:
             if self._index() == index:
-                raise UserError(f"{error.filename} is missing: restore it, or start a new run folder.") from error
+                raise UserError(f"{error.filename} is missing: {how_to_mend(self._folder)}") from error
             # It was evicted after the index had been read.
             return self.refresh()
         if index != self._seen:
@@ -143,7 +143,8 @@ class BufferReader:
 
     def _map(self, index: BufferIndex) -> dict[str, Chunk]:
         """The index's chunks by checksum: a name may come again, with other content, when a run is resumed."""
-        return {e.sha256: self._mapped.get(e.sha256) or map_chunk(self._folder, e) for e in index.chunks}
+        kinds = index.kinds
+        return {e.sha256: self._mapped.get(e.sha256) or map_chunk(self._folder, e, kinds) for e in index.there}
 
     def _take(self, index: BufferIndex) -> None:
         written = index.written
@@ -154,8 +155,8 @@ class BufferReader:
         self.first_frame_id, self.end_frame_id = index.evicted.frames, written.frames
         self.action_spec = index.action_spec
         self.frame_shape = index.frame_shape
-        self._chunks = [self._mapped[entry.sha256] for entry in index.chunks]
-        sizes = [index.evicted.frames, *(entry.frames for entry in index.chunks)]
+        self._chunks = [self._mapped[entry.sha256] for entry in index.there]
+        sizes = [index.evicted.frames, *(entry.frames for entry in index.there)]
         self._chunk_firsts = np.cumsum(sizes, dtype=np.int64)
         self.steps = _join(self._chunks, index.action_spec)
         self.table = _table(index)
@@ -169,15 +170,17 @@ def _join(chunks: Sequence[Chunk], spec: ActionSpec) -> Steps:
 
 
 def _table(index: BufferIndex) -> EpisodeTable:
-    lengths = np.array([e.length for chunk in index.chunks for e in chunk.episodes], np.int64)
-    count = np.arange(len(lengths))
+    lost = np.array([chunk.lost for chunk in index.chunks for _ in chunk.episodes], np.bool_)
+    lengths = np.array([e.length for chunk in index.there for e in chunk.episodes], np.int64)
     offset = np.cumsum(lengths) - lengths
     gone = index.evicted
-    return EpisodeTable(gone.episodes + count, lengths, gone.frames + offset + count, offset)
+    return EpisodeTable(
+        gone.episodes + np.flatnonzero(~lost), lengths, gone.frames + offset + np.arange(len(lengths)), offset
+    )
 
 
 def _records(index: BufferIndex, table: EpisodeTable, steps: Steps) -> list[EpisodeRecord]:
-    entries = [entry for chunk in index.chunks for entry in chunk.episodes]
+    entries = [entry for chunk in index.there for entry in chunk.episodes]
     ended = (steps.terminated | steps.truncated)[table.offset + table.length - 1]
     columns = (table.first_frame, index.evicted.steps + table.offset, ended)
     rows = zip(*(column.tolist() for column in columns), strict=True)
