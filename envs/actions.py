@@ -9,7 +9,7 @@ from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
 
-def spec_of(space: gym.Space[Any], game: str) -> ActionSpec:
+def spec_of(space: gym.Space[Any] | None, game: str) -> ActionSpec:
     """The actions of a game's space: choices are numbered from 0, whatever the space's shape is becomes one vector.
 
     Raises:

@@ -8,8 +8,10 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor, nn
 
+from envs.actions import spec_of
 from envs.tensors import StepTensors, TensorVectorEnv
 from rl.module import PixelModule
+from rl.policy_head import policy_head
 from worldmodel.spaces import ActionSpec
 
 PICTURES = 4
@@ -50,10 +52,10 @@ class TinyModule(PixelModule):
 
     def setup(self) -> None:
         """Build the network; called by RLlib."""
-        assert isinstance(self.observation_space, gym.spaces.Box) and isinstance(self.action_space, gym.spaces.Discrete)
-        self.num_actions = int(self.action_space.n)
+        assert isinstance(self.observation_space, gym.spaces.Box)
         self.encoder = nn.Sequential(nn.Linear(SIDE * SIDE * self.observation_space.shape[2], 32), nn.ReLU())
-        self.policy = nn.Linear(32, self.num_actions)
+        self.policy = policy_head(32, spec_of(self.action_space, "the fake game"))
+        self.action_dist_cls = self.policy.distribution
         self.value = nn.Linear(32, 1)
 
     def embed(self, observations: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """An expert: RLlib's own PPO, trained in the real game within a budget of real steps."""
 
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from envs.actions import spec_of
 from envs.real import make_real
 from rl.evaluator import Evaluator
 from rl.module import PixelModuleConfig
@@ -116,7 +116,9 @@ def _train(algorithm: Algorithm, settings: ExpertSettings, advance: Advance) -> 
     while steps + settings.longest_rollout <= settings.steps:
         results = algorithm.train()[ENV_RUNNER_RESULTS]
         sampled = int(results[NUM_ENV_STEPS_SAMPLED_LIFETIME])
-        advance(sampled - steps, real_return=results[EPISODE_RETURN_MEAN] / settings.reward_scale)
+        # Long games may all be still under way.
+        paid = results.get(EPISODE_RETURN_MEAN, math.nan)
+        advance(sampled - steps, real_return=paid / settings.reward_scale)
         steps = sampled
     return steps
 
@@ -127,7 +129,7 @@ def _snapshot(algorithm: Algorithm, settings: ExpertSettings, steps: int) -> Pol
         observation="frames",
         observation_shape=(settings.frame_size, settings.frame_size, 3),
         stack=settings.stack,
-        actions=spec_of(module.action_space, settings.game.id),
+        actions=module.policy.spec,
         model_config=asdict(PixelModuleConfig()),
     )
     weights = {name: np.asarray(value) for name, value in module.get_state().items()}

@@ -47,7 +47,7 @@ class Dreams(Protocol):
         """Start every dream; the first observations, (dreams, height, width, channels)."""
 
     def step_tensors(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Observations, rewards, terminated and truncated after `actions` (int64, (dreams,)); fresh tensors."""
+        """Observations, rewards, terminated and truncated after `actions` (dreams, ...); fresh tensors."""
 
     def load_world_model(self, world_model: Any) -> None:
         """Go on with other weights."""
@@ -103,7 +103,7 @@ class ImaginationEnvRunner(SingleAgentEnvRunner):
         if self._needs_initial_reset:
             self._restart()
         if self._rollout is None or len(self._rollout) != length:
-            self._rollout = Rollout.allocate(length, self._observations, self.module.num_actions)
+            self._rollout = Rollout.allocate(length, self._observations, self.module.policy)
         for t in range(length):
             self._advance(self._rollout, t)
         self._rollout.final_values[:] = self.module.act(self._observations)[1]
@@ -118,13 +118,14 @@ class ImaginationEnvRunner(SingleAgentEnvRunner):
         self._needs_initial_reset = False
 
     def _advance(self, rollout: Rollout, t: int) -> None:
-        logits, values = self.module.act(self._observations)
-        actions, log_probabilities = _draw(logits, self.generator)
+        policy = self.module.policy
+        dist_inputs, values = self.module.act(self._observations)
+        actions, log_probabilities = policy.draw(dist_inputs, self.generator)
         rollout.observations[t] = self._observations
-        rollout.logits[t], rollout.values[t] = logits, values
+        rollout.dist_inputs[t], rollout.values[t] = dist_inputs, values
         rollout.actions[t], rollout.log_probabilities[t] = actions, log_probabilities
         rollout.skipped[t] = self.dreams.needs_reset
-        self._observations, rewards, terminated, truncated = self.dreams.step_tensors(actions)
+        self._observations, rewards, terminated, truncated = self.dreams.step_tensors(policy.executed(actions))
         rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = rewards, terminated, truncated
 
     def _log(self, report: DreamReport) -> None:
@@ -133,14 +134,6 @@ class ImaginationEnvRunner(SingleAgentEnvRunner):
             self.metrics.log_value(EPISODE_RETURN_MEAN, report.mean_return, reduce="mean")
             self.metrics.log_value(EPISODE_LEN_MEAN, report.mean_length, reduce="mean")
             self.metrics.log_value("dreams_ended_share", report.ended_share, reduce="mean")
-
-
-def _draw(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An action for each row of logits, and its log probability, by the Gumbel-max trick (no host sync on a GPU)."""
-    log_probabilities = logits.log_softmax(-1)
-    noise = torch.empty_like(logits).exponential_(generator=generator).log_()
-    actions = (log_probabilities - noise).argmax(-1)
-    return actions, log_probabilities.gather(-1, actions[:, None]).squeeze(-1)
 
 
 class ImaginationPPO(PPO):
@@ -199,7 +192,7 @@ class ImaginationPPO(PPO):
 class ImaginationPPOConfig(PixelPPOConfig):
     """Reads like any RLlib config; `num_envs_per_env_runner` is the number of dreams.
 
-    Another module than the `PixelModule` must have its `act`.
+    Another module than the `PixelModule` must have its `act` and its `policy`.
     """
 
     def __init__(self, algo_class: type[PPO] | None = None) -> None:

@@ -12,6 +12,8 @@ from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
+from envs.actions import spec_of
+from rl.policy_head import policy_head
 from worldmodel.errors import UserError
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -38,7 +40,11 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
     """A convolutional policy and value network that share all but their last layer.
 
     Takes uint8 frames (height, width, channels), cast to floats on the device, or float32 latents (h, w, channels);
-    the action space is Discrete. Strided convolutions shrink the picture to at most 4x4, whatever its size.
+    actions of any kind that an `ActionSpec` can tell. Strided convolutions shrink the picture to at most 4x4, whatever
+    its size.
+
+    Attributes:
+        policy: The last layer of the policy, which also draws actions.
     """
 
     VALUE_CHUNK = 1024
@@ -50,12 +56,12 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
         Raises:
             UserError: If the spaces are not ones that the module understands.
         """
-        observations, actions = _checked_spaces(self.observation_space, self.action_space)
+        observations, actions = _checked(self.observation_space), spec_of(self.action_space, "the environment")
         config = PixelModuleConfig.from_model_config(self.model_config)
         trunk, features = _trunk(observations, config)
         self.encoder = nn.Sequential(trunk, nn.Flatten(), _orthogonal(nn.Linear(features, config.hidden)), nn.ReLU())
-        self.num_actions = int(actions.n)
-        self.policy = _orthogonal(nn.Linear(config.hidden, self.num_actions), gain=0.01)
+        self.policy = policy_head(config.hidden, actions)
+        self.action_dist_cls = self.policy.distribution
         self.value = _orthogonal(nn.Linear(config.hidden, 1), gain=1.0)
 
     def embed(self, observations: Tensor) -> Tensor:
@@ -65,7 +71,7 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
 
     @torch.no_grad()
     def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, (batch, actions), and values, (batch,), of observations (batch, h, w, channels), in one pass."""
+        """What the policy says, (batch, dist_inputs), and values, (batch,), of observations (batch, h, w, channels)."""
         embeddings = self.embed(observations)
         return self.policy(embeddings), self.value(embeddings).squeeze(-1)
 
@@ -87,17 +93,13 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
         return {Columns.ACTION_DIST_INPUTS: self.policy(embeddings), Columns.EMBEDDINGS: embeddings}
 
 
-def _checked_spaces(observations: Any, actions: Any) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
-    if not isinstance(actions, gym.spaces.Discrete):
-        raise UserError(
-            f"PixelModule needs a Discrete action space, not {actions}; wrap the environment to give it one."
-        )
+def _checked(observations: Any) -> gym.spaces.Box:
     if not isinstance(observations, gym.spaces.Box) or len(observations.shape) != 3:
         raise UserError(
             f"PixelModule needs observations of shape (height, width, channels), not {observations};"
             " make the game with envs.make_real, or use another RLModule."
         )
-    return observations, actions
+    return observations
 
 
 def _trunk(space: gym.spaces.Box, config: PixelModuleConfig) -> tuple[nn.Sequential, int]:

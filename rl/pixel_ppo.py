@@ -13,7 +13,7 @@ class PixelPPOConfig(PPOConfig):
         """Set what RLlib's own defaults leave at values that do not suit pixels."""
         super().__init__(algo_class=algo_class or PPO)
         self.env_runners(num_env_runners=0, gym_env_vectorize_mode="vector_entry_point")
-        self.environment(normalize_actions=False, clip_actions=False)
+        self.environment(normalize_actions=True, clip_actions=False)
         self.training(
             lr=5e-4,
             lambda_=0.95,

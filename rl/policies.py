@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +23,9 @@ from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec, Observation
 
 if TYPE_CHECKING:
-    from ray.rllib.core.rl_module import RLModule
+    import torch
+
+    from rl.module import PixelModule
 
 _WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
 _NUMBERS = ("version", "world_model_version", "real_steps")
@@ -91,23 +93,19 @@ class PolicySpec:
             self.observation_shape, np.uint8 if self.observation == "frames" else np.float32, self.stack
         )
 
-    @property
-    def action_space(self) -> gym.Space[Any]:
-        """The space of actions."""
-        return space_of(self.actions)
-
-    def build(self) -> "RLModule":
+    def build(self) -> "PixelModule":
         """The network, with fresh weights."""
         from ray.rllib.core.rl_module import RLModuleSpec
 
         from rl.module import PixelModule
 
-        return RLModuleSpec(
+        spec = RLModuleSpec(
             module_class=PixelModule,
             observation_space=self.observation_space,
-            action_space=self.action_space,
+            action_space=space_of(self.actions),
             model_config=self.model_config,
-        ).build()
+        )
+        return cast(PixelModule, spec.build())
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +146,16 @@ class ModulePolicy:
         import torch
 
         with torch.inference_mode():
-            outputs = self._module.forward_inference({"obs": torch.from_numpy(observations)})
-        logits = outputs["action_dist_inputs"].numpy()
-        # The Gumbel trick: the largest of noisy logits is a sample from their softmax.
-        return (logits if self._greedy else logits + rng.gumbel(size=logits.shape)).argmax(axis=-1)
+            dist_inputs, _ = self._module.act(torch.from_numpy(observations))
+            policy = self._module.policy
+            actions = policy.mode(dist_inputs) if self._greedy else policy.draw(dist_inputs, _generator(rng))[0]
+            return policy.executed(actions).numpy()
+
+
+def _generator(rng: np.random.Generator) -> "torch.Generator":
+    import torch
+
+    return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
 def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:

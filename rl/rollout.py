@@ -11,6 +11,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
 from rl.gae import generalized_advantages, standardize
+from rl.policy_head import PolicyHead
 
 
 @dataclass
@@ -23,8 +24,8 @@ class Rollout:
 
     Attributes:
         observations: The environment's dtype, (time, dreams, height, width, channels).
-        actions: int64, (time, dreams).
-        logits: float32, (time, dreams, actions), of the policy that acted.
+        actions: (time, dreams, *spec.shape), as the policy's distribution has them.
+        dist_inputs: float32, (time, dreams, ...): the distribution that they were drawn from.
         log_probabilities: float32, (time, dreams), of the actions taken.
         values: float32, (time, dreams).
         rewards: float32, (time, dreams), as the environment paid them.
@@ -36,7 +37,7 @@ class Rollout:
 
     observations: Tensor
     actions: Tensor
-    logits: Tensor
+    dist_inputs: Tensor
     log_probabilities: Tensor
     values: Tensor
     rewards: Tensor
@@ -46,8 +47,8 @@ class Rollout:
     final_values: Tensor
 
     @classmethod
-    def allocate(cls, length: int, observations: Tensor, num_actions: int) -> Self:
-        """Room for `length` steps of dreams like those now observed (dreams, height, width, channels)."""
+    def allocate(cls, length: int, observations: Tensor, policy: PolicyHead) -> Self:
+        """Room for `length` steps of `policy` in dreams like those now observed (dreams, height, width, channels)."""
         shape, device = (length, len(observations)), observations.device
 
         def floats(*sizes: int) -> Tensor:
@@ -58,8 +59,8 @@ class Rollout:
 
         return cls(
             observations=torch.zeros((length, *observations.shape), dtype=observations.dtype, device=device),
-            actions=torch.zeros(shape, dtype=torch.int64, device=device),
-            logits=floats(*shape, num_actions),
+            actions=torch.from_numpy(policy.spec.zeros(*shape)).to(device),
+            dist_inputs=floats(*shape, policy.dist_inputs),
             log_probabilities=floats(*shape),
             values=floats(*shape),
             rewards=floats(*shape),
@@ -87,8 +88,8 @@ class Rollout:
         return Samples(
             observations=self.observations.flatten(0, 1),
             rows=rows,
-            actions=self.actions.flatten()[rows],
-            logits=self.logits.flatten(0, 1)[rows],
+            actions=self.actions.flatten(0, 1)[rows],
+            dist_inputs=self.dist_inputs.flatten(0, 1)[rows],
             log_probabilities=self.log_probabilities.flatten()[rows],
             advantages=standardize(advantages.flatten()[rows]),
             targets=(advantages + self.values).flatten()[rows],
@@ -102,8 +103,8 @@ class Samples:
     Attributes:
         observations: (time * dreams, height, width, channels): those of the whole rollout, where they lie.
         rows: int64, (samples,): which of the observations belong to the samples.
-        actions: int64, (samples,).
-        logits: float32, (samples, actions).
+        actions: (samples, *spec.shape).
+        dist_inputs: float32, (samples, ...).
         log_probabilities: float32, (samples,).
         advantages: float32, (samples,), standardised.
         targets: float32, (samples,), of the value.
@@ -112,7 +113,7 @@ class Samples:
     observations: Tensor
     rows: Tensor
     actions: Tensor
-    logits: Tensor
+    dist_inputs: Tensor
     log_probabilities: Tensor
     advantages: Tensor
     targets: Tensor
@@ -136,7 +137,7 @@ class Samples:
         return {
             Columns.OBS: self.observations[self.rows[index]],
             Columns.ACTIONS: self.actions[index],
-            Columns.ACTION_DIST_INPUTS: self.logits[index],
+            Columns.ACTION_DIST_INPUTS: self.dist_inputs[index],
             Columns.ACTION_LOGP: self.log_probabilities[index],
             Postprocessing.ADVANTAGES: self.advantages[index],
             Postprocessing.VALUE_TARGETS: self.targets[index],

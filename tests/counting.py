@@ -1,7 +1,8 @@
 """A game that counts, and a world model that knows it: any off-by-one between them shows.
 
 Every frame says how many steps were played, which action led to it, and which game it belongs to. `Counting-v0` is
-registered on import, so `counting:Counting-v0` names it wherever a Gymnasium id is asked for.
+registered on import, so `counting:Counting-v0` names it wherever a Gymnasium id is asked for; `Counting-box-v0` and the
+like are the same game with actions of another kind.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,41 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from envs.actions import space_of
 from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
 from worldmodel.spaces import ActionSpec, Observation
 
 NUM_ACTIONS = 3
+SPECS = {
+    "discrete": ActionSpec.discrete(NUM_ACTIONS, ("none", "left", "right")),
+    "multi_discrete": ActionSpec.multi_discrete((3, 2)),
+    "multi_binary": ActionSpec.multi_binary(3),
+    "box": ActionSpec.box((-2.0, 0.0), (1.0, 5.0)),
+}
+_GRID = 7
+"""values between its bounds, both included, that a number is rounded to when it is told"""
 NO_ACTION = -1
 """what the first frame of a game shows in place of the action that led to it"""
+
+
+def code_of(spec: ActionSpec, actions: Any) -> Any:
+    """One number, int64 (*shape,), that tells actions (*shape, *spec.shape), array or tensor; of numbers, roughly."""
+    if spec.kind == "discrete":
+        return actions
+    sizes = spec.sizes or (_GRID,) * len(spec)
+    code = 0
+    for index, size in enumerate(sizes):
+        code = size * code + _alternative(spec, actions[..., index], index)
+    return code
+
+
+def _alternative(spec: ActionSpec, component: Any, index: int) -> Any:
+    if spec.kind != "box":
+        return component
+    low, high = spec.low[index], spec.high[index]
+    told = ((component - low) / (high - low) * (_GRID - 1)).round()
+    return told.long() if isinstance(told, Tensor) else np.asarray(told).astype(np.int64)
 
 
 def length_of(tag: Any) -> Any:
@@ -29,13 +58,13 @@ def length_of(tag: Any) -> Any:
 
 
 def reward_of(count: Any, action: Any) -> Any:
-    """What `action` earns on the frame that shows `count`."""
+    """What the action with the code `action` earns on the frame that shows `count`."""
     return 10.0 * count + action
 
 
 def paint(count: Any, action: Any, tag: Any, size: int = 64) -> np.ndarray:
     """The frames of some games, uint8 (*shape, size, size, 3): the upper half tells, the lower half is black."""
-    colours = np.stack(np.broadcast_arrays(count, 60 * (np.asarray(action) + 1), tag), axis=-1).astype(np.uint8)
+    colours = np.stack(np.broadcast_arrays(count, 5 * (np.asarray(action) + 1), tag), axis=-1).astype(np.uint8)
     frames = np.zeros((*colours.shape[:-1], size, size, 3), np.uint8)
     frames[..., : size // 2, :, :] = colours[..., None, None, :]
     return frames
@@ -54,18 +83,19 @@ def read(frames: Any) -> Reading:
     """Read frames: uint8 (*shape, height, width, 3), array or tensor."""
     told = frames[..., 0, 0, :]
     told = told.long() if isinstance(told, Tensor) else told.astype(np.int64)
-    return Reading(told[..., 0], told[..., 1] // 60 - 1, told[..., 2])
+    return Reading(told[..., 0], told[..., 1] // 5 - 1, told[..., 2])
 
 
-class CountingEnv(gym.Env[np.ndarray, int]):
+class CountingEnv(gym.Env[np.ndarray, Any]):
     """Counts its steps; the seed names the game, and with it the length."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, render_mode: str | None = None, size: int = 64) -> None:
+    def __init__(self, render_mode: str | None = None, size: int = 64, kind: str = "discrete") -> None:
         self.render_mode = render_mode
         self.size = size
-        self.action_space = gym.spaces.Discrete(NUM_ACTIONS)
+        self.spec_of_actions = SPECS[kind]
+        self.action_space = self._actions = space_of(SPECS[kind])
         self.observation_space = gym.spaces.Box(-1, 255, (3,), np.int64)
         self.renders = 0
 
@@ -74,9 +104,11 @@ class CountingEnv(gym.Env[np.ndarray, int]):
         self.count, self.action, self.tag = 0, NO_ACTION, int(self.np_random.integers(256))
         return self._observation(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
-        reward = reward_of(self.count, int(action))
-        self.count, self.action = self.count + 1, int(action)
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self._actions.contains(action), f"{action!r} is no action of {self._actions}"
+        code = int(code_of(self.spec_of_actions, action))
+        reward = reward_of(self.count, code)
+        self.count, self.action = self.count + 1, code
         return self._observation(), reward, self.count >= length_of(self.tag), False, {}
 
     def render(self) -> np.ndarray:
@@ -88,6 +120,8 @@ class CountingEnv(gym.Env[np.ndarray, int]):
 
 
 gym.register("Counting-v0", entry_point="counting:CountingEnv")
+for _kind in SPECS:
+    gym.register(f"Counting-{_kind}-v0", entry_point="counting:CountingEnv", kwargs={"kind": _kind})
 
 
 @dataclass(frozen=True)
@@ -105,9 +139,9 @@ class CountingWorldModel(WorldModel):
     Its doubt is a hundredth of the count. `bonus`, the only tensor of its state, is added to every reward.
     """
 
-    def __init__(self, context: int = 4, frame_size: int = 64) -> None:
+    def __init__(self, context: int = 4, frame_size: int = 64, kind: str = "discrete") -> None:
         super().__init__()
-        self.action_spec = ActionSpec.discrete(NUM_ACTIONS, ("none", "left", "right"))
+        self.action_spec = SPECS[kind]
         self.frame_shape = (frame_size, frame_size, 3)
         self.context = context
         self.register_buffer("bonus", torch.zeros(()))
@@ -118,7 +152,8 @@ class CountingWorldModel(WorldModel):
         moved = mask[:, :-1]
         assert frames.shape == (len(mask), self.context, *self.frame_shape) and mask.shape[1] == self.context
         assert mask[:, -1].all() and torch.equal(mask.long().cummax(1).values, mask.long()), "padding follows play"
-        assert torch.equal(seen.action[:, 1:][moved], actions[moved]), "the actions did not lead to these frames"
+        led = self._code(actions)[moved]
+        assert torch.equal(seen.action[:, 1:][moved], led), "the actions did not lead to these frames"
         assert torch.equal(seen.count.diff(dim=1), moved.long()), "the frames do not follow each other"
         assert (seen.tag == seen.tag[:, :1]).all(), "the frames are of several games"
         return CountingDream(seen.count[:, -1], seen.action[:, -1], seen.tag[:, -1])
@@ -127,9 +162,9 @@ class CountingWorldModel(WorldModel):
         self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[CountingDream, Step]:
         assert isinstance(dream, CountingDream)
-        count = dream.count + 1
-        rewards = reward_of(dream.count, actions).float() + self.bonus
-        return CountingDream(count, actions, dream.tag), Step(rewards, count >= length_of(dream.tag), count / 100)
+        count, code = dream.count + 1, self._code(actions)
+        rewards = reward_of(dream.count, code).float() + self.bonus
+        return CountingDream(count, code, dream.tag), Step(rewards, count >= length_of(dream.tag), count / 100)
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         assert isinstance(dream, CountingDream)
@@ -154,7 +189,7 @@ class CountingWorldModel(WorldModel):
     def losses(self, segment: Segment) -> dict[str, Tensor]:
         """Squared errors over the segment's targets: all 0 exactly where the data keep the convention for time."""
         seen = read(segment.frames)
-        count, action, tag = seen.count[:, :-1], segment.actions, seen.tag[:, :-1]
+        count, action, tag = seen.count[:, :-1], self._code(segment.actions), seen.tag[:, :-1]
         valid = segment.mask[:, 1:] & segment.mask[:, :-1]
         valid[:, : segment.context - 1] = False
         errors = {
@@ -165,6 +200,9 @@ class CountingWorldModel(WorldModel):
             "terminated": segment.terminated.long() - (count + 1 >= length_of(tag)).long(),
         }
         return {name: error[valid].float().square().sum() for name, error in errors.items()}
+
+    def _code(self, actions: Tensor) -> Tensor:
+        return code_of(self.action_spec, actions)
 
     def save_pretrained(self, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -50,10 +50,10 @@ class Replay(PixelModule):
 class Stock:
     """RLlib's own env runner and learner, with the weights and the actions of an imagination runner."""
 
-    def __init__(self, runner):
+    def __init__(self, runner, **settings):
         config = (
             PPOConfig()
-            .environment("Corridor-v0")
+            .environment("Corridor-v0", env_config=settings)
             .env_runners(num_env_runners=0, num_envs_per_env_runner=DREAMS, gym_env_vectorize_mode="vector_entry_point")
             .training(gamma=0.97, lambda_=0.9)
             .rl_module(rl_module_spec=RLModuleSpec(module_class=Replay, model_config=MODEL))
@@ -90,10 +90,13 @@ def in_order(batch):
     return {name: batch[name][order] for name in COLUMNS}
 
 
-def test_the_loss_gets_what_stock_rllib_gives_it():
+@pytest.mark.parametrize("kind", corridor.SPECS)
+def test_the_loss_gets_what_stock_rllib_gives_it(kind):
     """Over several rollouts, so that games end, reach the horizon and are cut, and resets fall on every place."""
-    runner = make_runner()
-    stock = Stock(runner)
+    runner = make_runner(kind=kind)
+    with torch.no_grad():
+        runner.module.policy.weight.mul_(50)  # else all that a policy says is next to nothing
+    stock = Stock(runner, kind=kind)
     ends = torch.zeros(2, dtype=torch.long)
     for _ in range(8):
         rollout, report = runner.imagine(STEPS)
@@ -106,6 +109,9 @@ def test_the_loss_gets_what_stock_rllib_gives_it():
             torch.testing.assert_close(ours[name], theirs[name], atol=1e-5, rtol=1e-4, check_dtype=False)
         ends += torch.tensor([report.ended, report.truncated])
     assert (ends > 2).all(), "the rollouts were too dull to tell"
+    played = [torch.stack(player.env.unwrapped.executed) for player in (runner, stock.player)]
+    torch.testing.assert_close(*played, check_dtype=False)
+    assert all(runner.env.single_action_space.contains(action) for action in played[0].flatten(0, 1).numpy()), "bounds"
 
 
 def test_the_first_step_of_a_dream_follows_its_first_observation():

@@ -96,7 +96,7 @@ def test_the_config_sets_the_width():
     ("observations", "actions", "fix"),
     [
         (gym.spaces.Box(-1, 1, (4,)), ACTIONS, "make_real"),
-        (FRAMES, gym.spaces.Box(-1, 1, (2,)), "Discrete"),
+        (FRAMES, gym.spaces.Tuple([ACTIONS, ACTIONS]), "TransformAction"),
     ],
 )
 def test_refuses_other_spaces(observations, actions, fix):
