@@ -17,6 +17,7 @@ from experiments.presets import PRESETS, PresetName, smoke
 from rl.checks import check_settings
 from rl.settings import Settings
 from worldmodel.errors import UserError
+from worldmodel.latent.config import BaseConfig
 
 PROGRAM = "python experiments/dyna.py"
 
@@ -39,6 +40,8 @@ class SettingsOptions(Settings, Start):
 
     ray_address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
     """join this running Ray cluster; the same as --cluster.address"""
+    base: Annotated[str | None, tyro.conf.arg(metavar="FOLDER-OR-ID")] = None
+    """begin from this Stable Diffusion 1.x or 2.x, in diffusers' layout; the same as --model.base.name"""
 
     @property
     def settings(self) -> Settings:
@@ -49,6 +52,7 @@ class SettingsOptions(Settings, Start):
             settings,
             collect=replace(settings.collect, expert_policy=expert and expert.absolute()),
             cluster=replace(settings.cluster, address=self.ray_address or settings.cluster.address),
+            model=replace(settings.model, base=_absolute(settings.model.base, self.base)),
         )
 
 
@@ -115,6 +119,13 @@ def run_main(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> 
         sentence = escape(str(getattr(error, "cause", error)))
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {sentence}", soft_wrap=True)
         return 2
+
+
+def _absolute(base: BaseConfig, name: str | None) -> BaseConfig:
+    """The base, perhaps by another name; a folder's is made absolute, a hub id stays as it is."""
+    name = name or base.name
+    folder = Path(name).expanduser() if name else None
+    return replace(base, name=str(folder.absolute()) if folder and folder.is_dir() else name)
 
 
 def _settings(start: Start) -> Settings:

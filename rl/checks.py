@@ -17,7 +17,14 @@ _EXPERT_POSITIVE = (
     "steps", "frame_size", "stack", "envs", "rollout", "minibatch", "epochs", "learning_rate", "reward_scale",
     "evaluate.episodes",
 )  # fmt: skip
-_SHARES = ("collect.random", "collect.expert", "imagine.gamma", "imagine.gae_lambda", "fit.ema_decay")
+_SHARES = (
+    "collect.random",
+    "collect.expert",
+    "imagine.gamma",
+    "imagine.gae_lambda",
+    "fit.ema_decay",
+    "model.context_dropout",
+)
 
 
 def check_settings(settings: Settings) -> None:
@@ -35,6 +42,10 @@ def check_settings(settings: Settings) -> None:
         raise UserError(f"model.context must be at least 2, not {settings.model.context}: one frame shows no motion.")
     if not 1 <= settings.model.sampler.steps <= 8:
         raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
+    if settings.model.base.name is not None:
+        from worldmodel.latent.bases import check_base  # imports torch
+
+        check_base(settings.model.base)
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 

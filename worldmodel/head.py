@@ -37,13 +37,14 @@ class Head(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, config: HeadConfig, channels: int, size: int, spec: ActionSpec) -> None:
-        """A head on pictures (channels, size, size) and actions of `spec`."""
+    def __init__(self, config: HeadConfig, channels: int, height: int, width: int, spec: ActionSpec) -> None:
+        """A head on pictures (channels, height, width) and actions of `spec`."""
         super().__init__()
         self.config = config
         self.classes = 3 if config.rewards == "sign" else _BINS
         self.members = nn.ModuleList(
-            _Member(3 * channels, size, spec, config, self.classes + 1) for _ in range(config.members)
+            _Member(3 * channels, _half(height) * _half(width), spec, config, self.classes + 1)
+            for _ in range(config.members)
         )
         self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
 
@@ -94,14 +95,14 @@ class Head(nn.Module):
 
 
 class _Member(nn.Module):
-    def __init__(self, channels: int, size: int, spec: ActionSpec, config: HeadConfig, outputs: int) -> None:
+    def __init__(self, channels: int, cells: int, spec: ActionSpec, config: HeadConfig, outputs: int) -> None:
         super().__init__()
         hidden = config.hidden
         self.dropout = nn.Dropout(config.dropout)
         self.action = ActionEncoder(spec, hidden)
         self.enter = nn.Conv2d(channels, hidden // 2, 3, padding=1)
         self.shrink = nn.Conv2d(hidden // 2, hidden // 2, 3, stride=2, padding=1)
-        self.gather = nn.Linear(hidden // 2 * ((size + 1) // 2) ** 2, hidden)
+        self.gather = nn.Linear(hidden // 2 * cells, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, outputs)
 
@@ -109,6 +110,11 @@ class _Member(nn.Module):
         hidden = functional.silu(self.shrink(functional.silu(self.enter(pictures))))
         gathered = self.gather(self.dropout(hidden.flatten(1))) + self.action(actions)
         return self.out(self.dropout(functional.silu(self.norm(gathered))))
+
+
+def _half(size: int) -> int:
+    """What a convolution of stride 2 leaves."""
+    return (size + 1) // 2
 
 
 def symlog(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import CONFIG, LATENT, noise_frames, stir, tiny
 
-from worldmodel.latent.autoencoder import Autoencoder, to_bytes, to_unit
+from worldmodel.latent.autoencoder import Autoencoder, build_vae, to_bytes, to_unit
 
 
 def test_every_level_survives_the_round_trip():
@@ -28,7 +28,7 @@ def test_frames_keep_their_rows_columns_and_colours():
 
 def test_latents_have_no_mean_and_unit_spread_once_measured():
     torch.manual_seed(0)
-    autoencoder = Autoencoder(CONFIG.autoencoder)
+    autoencoder = Autoencoder(build_vae(CONFIG.autoencoder))
     frames = noise_frames(64)
     raw = autoencoder.raw(frames)
     autoencoder.standardise(raw, raw + 2 * raw.std((0, 2, 3), keepdim=True))
@@ -41,7 +41,7 @@ def test_latents_have_no_mean_and_unit_spread_once_measured():
 
 def test_standardising_changes_latents_but_no_picture():
     torch.manual_seed(0)
-    autoencoder = Autoencoder(CONFIG.autoencoder)
+    autoencoder = Autoencoder(build_vae(CONFIG.autoencoder))
     frames = noise_frames(4)
     with torch.no_grad():
         before = autoencoder.encode(frames), autoencoder.decode(autoencoder.encode(frames))
@@ -52,7 +52,7 @@ def test_standardising_changes_latents_but_no_picture():
 
 
 def test_a_still_game_does_not_divide_by_zero():
-    autoencoder = Autoencoder(CONFIG.autoencoder)
+    autoencoder = Autoencoder(build_vae(CONFIG.autoencoder))
     raw = torch.ones(8, *LATENT)
     autoencoder.standardise(raw, raw)
     assert autoencoder.encode(noise_frames(2)).isfinite().all()
@@ -72,7 +72,7 @@ def test_the_fingerprint_names_the_weights_and_the_statistics():
 
 def test_the_reconstruction_loss_looks_where_the_weight_is():
     torch.manual_seed(0)
-    autoencoder = Autoencoder(CONFIG.autoencoder)
+    autoencoder = Autoencoder(build_vae(CONFIG.autoencoder))
     frames = noise_frames(2)
     upper = torch.zeros(2, 1, 16, 16)
     upper[:, :, :8] = 2.0

@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from tiny import CHANNELS, CONFIG, LATENT, SPEC, stir
 
 from worldmodel.latent.adapter import attach
-from worldmodel.latent.denoiser import Conditioner, build_denoiser, condition
+from worldmodel.latent.denoiser import Conditioner, build_unet, condition
 
 CONTEXT = CONFIG.context
 UNKNOWN = SPEC.sizes[0]
@@ -42,7 +42,7 @@ def inputs(batch=3, seed=0):
 
 def stirred():
     torch.manual_seed(0)
-    denoiser = build_denoiser(CONFIG, SPEC).eval()
+    denoiser = condition(build_unet(CONFIG), CONFIG, SPEC).eval()
     stir(denoiser, 0)
     return denoiser
 
@@ -112,7 +112,7 @@ def test_a_row_does_not_depend_on_its_batch():
 @pytest.fixture
 def conditioner():
     torch.manual_seed(0)
-    return Conditioner(SPEC, context=CONTEXT, noise_levels=10, dim=8)
+    return Conditioner(SPEC, context=CONTEXT, noise_levels=10, width=8, dim=8)
 
 
 @torch.no_grad()

@@ -11,7 +11,9 @@ DRAWS = 40_000
 
 def head(rewards="sign", members=2, seed=0):
     torch.manual_seed(seed)
-    return Head(HeadConfig(rewards, members, hidden=16), channels=4, size=4, spec=ActionSpec.discrete(3)).eval()
+    return Head(
+        HeadConfig(rewards, members, hidden=16), channels=4, height=4, width=4, spec=ActionSpec.discrete(3)
+    ).eval()
 
 
 def outcome(reward_chances, end_chances, count=DRAWS):

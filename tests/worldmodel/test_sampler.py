@@ -3,10 +3,15 @@ import torch
 
 from worldmodel.errors import UserError
 from worldmodel.latent.config import SamplerConfig
-from worldmodel.latent.sampler import Sampler
+from worldmodel.latent.sampler import build_sampler
+from worldmodel.latent.schedule import OWN_SCHEDULE, Schedule
 
 SOLVERS = ("ddim", "euler", "dpm")
 SHAPE = (5, 4, 3, 3)
+
+
+def sampler_of(solver="ddim", steps=2, **schedule):
+    return build_sampler(SamplerConfig(solver, steps), Schedule({**OWN_SCHEDULE, **schedule}))
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ class Oracle:
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_with_the_exact_velocity_every_solver_finds_the_clean_latent(solver, steps, clean, noise):
-    sampler = Sampler(SamplerConfig(solver, steps))
+    sampler = sampler_of(solver, steps)
     oracle = Oracle(sampler, clean)
     drawn = sampler.sample(oracle, noise)
     torch.testing.assert_close(drawn, clean, atol=2e-3, rtol=0)
@@ -45,7 +50,7 @@ def test_with_the_exact_velocity_every_solver_finds_the_clean_latent(solver, ste
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_the_network_is_asked_at_the_timesteps_that_it_is_trained_on(solver, steps, clean, noise):
-    sampler = Sampler(SamplerConfig(solver, steps))
+    sampler = sampler_of(solver, steps)
     oracle = Oracle(sampler, clean)
     sampler.sample(oracle, noise)
     assert all(asked.dtype == torch.int64 and asked.shape == (5,) for asked in oracle.asked)
@@ -54,7 +59,7 @@ def test_the_network_is_asked_at_the_timesteps_that_it_is_trained_on(solver, ste
 
 
 def test_the_solver_can_be_chosen(noise):
-    drawn = {name: Sampler(SamplerConfig(name, 4)).sample(lambda noisy, _: noisy.tanh(), noise) for name in SOLVERS}
+    drawn = {name: sampler_of(name, 4).sample(lambda noisy, _: noisy.tanh(), noise) for name in SOLVERS}
     assert all(latents.isfinite().all() and latents.shape == SHAPE for latents in drawn.values())
     # DDIM is Euler's rule for the same equation (Song et al., 2021), DPM-Solver++ is of second order.
     torch.testing.assert_close(drawn["ddim"], drawn["euler"], atol=1e-2, rtol=0)
@@ -65,7 +70,7 @@ def test_more_steps_come_nearer_to_the_solution(noise):
     """For data of spread 1/2 the exact velocity is known, and so is where every noise goes: to half of itself."""
 
     def drawn(steps):
-        sampler = Sampler(SamplerConfig("ddim", steps))
+        sampler = sampler_of("ddim", steps)
 
         def predict(noisy, timesteps):
             alpha = sampler.alphas[timesteps].view(-1, 1, 1, 1)
@@ -80,7 +85,7 @@ def test_more_steps_come_nearer_to_the_solution(noise):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_row_is_drawn_alike_in_any_batch(solver, noise):
-    sampler = Sampler(SamplerConfig(solver, 3))
+    sampler = sampler_of(solver, 3)
 
     def predict(noisy, timesteps):
         return torch.tanh(noisy) * (timesteps.view(-1, 1, 1, 1) / 1000)
@@ -93,18 +98,18 @@ def test_a_row_is_drawn_alike_in_any_batch(solver, noise):
 @pytest.mark.parametrize("steps", [-1, 0, 9])
 def test_other_numbers_of_steps_are_refused(steps):
     with pytest.raises(UserError, match="1 to 8"):
-        Sampler(SamplerConfig("ddim", steps))
+        sampler_of("ddim", steps)
 
 
 def test_the_clean_latent_comes_back_from_noise_and_velocity(clean, noise):
-    sampler = Sampler(SamplerConfig())
+    sampler = sampler_of()
     timesteps = torch.tensor([0, 10, 300, 700, 999])
     noisy, velocity = sampler.add_noise(clean, noise, timesteps)
     torch.testing.assert_close(sampler.clean(noisy, velocity, timesteps), clean, atol=1e-5, rtol=1e-5)
 
 
 def test_the_last_timestep_is_pure_noise(clean, noise):
-    sampler = Sampler(SamplerConfig())
+    sampler = sampler_of()
     noisy, velocity = sampler.add_noise(clean, noise, torch.full((5,), 999))
     torch.testing.assert_close(noisy, noise)
     torch.testing.assert_close(velocity, -clean)

@@ -1,54 +1,81 @@
 """Frames to latents and back."""
 
-import hashlib
+from typing import TypeAlias
 
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from worldmodel.latent.config import AutoencoderConfig
+from worldmodel.latent.fingerprint import fingerprint
+
+Vae: TypeAlias = AutoencoderTiny | AutoencoderKL
+
+_BATCH = 2**27
+"""Numbers in the widest activation of a batch; half a gigabyte."""
+
+
+def build_vae(config: AutoencoderConfig) -> AutoencoderTiny:
+    """A small autoencoder of our own, to be trained from scratch."""
+    depth = len(config.channels)
+    return AutoencoderTiny(
+        encoder_block_out_channels=config.channels,
+        decoder_block_out_channels=config.channels,
+        num_encoder_blocks=(1,) * depth,
+        num_decoder_blocks=(1,) * depth,
+        latent_channels=config.latent_channels,
+    )
 
 
 class Autoencoder(nn.Module):
-    """diffusers' `AutoencoderTiny` between uint8 frames and latents of unit variance.
+    """diffusers' `AutoencoderTiny` or `AutoencoderKL` between uint8 frames and latents of unit variance.
 
     Attributes:
         mean, std: float32, (1, channels, 1, 1): statistics of the raw latents, set by `standardise`.
         change: float32, (1, channels, 1, 1): spread of the change between two frames' latents.
+        channels: Of a latent.
+        scale: Pixels on a side of a latent's cell.
     """
 
     mean: Tensor
     std: Tensor
     change: Tensor
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, vae: Vae) -> None:
         super().__init__()
-        depth, channels = len(config.channels), config.latent_channels
-        self.vae = AutoencoderTiny(
-            encoder_block_out_channels=config.channels,
-            decoder_block_out_channels=config.channels,
-            num_encoder_blocks=(1,) * depth,
-            num_decoder_blocks=(1,) * depth,
-            latent_channels=channels,
-        )
         # As the frames come, and several times faster in bfloat16 on a CPU.
-        self.vae.to(memory_format=torch.channels_last)
-        self.scale = 2 ** (depth - 1)
+        self.vae = vae.to(memory_format=torch.channels_last)
+        self.channels: int = vae.config.latent_channels
+        widths = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
+        self.scale = 2 ** (len(widths) - 1)
+        self._width = widths[0]
+        self._factor = vae.config.scaling_factor
+        self._offset = vae.config.get("shift_factor") or 0.0
         for name in ("mean", "std", "change"):
-            self.register_buffer(name, torch.full((1, channels, 1, 1), float(name != "mean")))
+            self.register_buffer(name, torch.full((1, self.channels, 1, 1), float(name != "mean")))
 
     def encode(self, frames: Tensor) -> Tensor:
         """Latents, float32 (n, channels, h, w), of uint8 frames (n, height, width, 3)."""
-        return (self.raw(frames) - self.mean) / self.std
-
-    @torch.no_grad()
-    def raw(self, frames: Tensor) -> Tensor:
-        """Latents before standardising."""
-        return self.vae.encode(to_unit(frames)).latents.float()
+        return self.standard(self.raw(frames))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames, uint8 (n, height, width, 3), of latents; rounded, never floored."""
-        return to_bytes(self.vae.decode(latents * self.std + self.mean).sample)
+        parts = self.unstandard(latents).split(self._batch(latents.shape[-2:].numel() * self.scale**2))
+        return torch.cat([to_bytes(self._decoded(part)) for part in parts])
+
+    @torch.no_grad()
+    def raw(self, frames: Tensor) -> Tensor:
+        """Latents before standardising, in the scale that a base's U-Net knows; a posterior's mean, never a draw."""
+        parts = frames.split(self._batch(frames.shape[-3:-1].numel()))
+        return torch.cat([self._encoded(to_unit(part)).float() for part in parts])
+
+    def standard(self, raw: Tensor) -> Tensor:
+        """Raw latents with mean 0 and variance 1."""
+        return (raw - self.mean) / self.std
+
+    def unstandard(self, latents: Tensor) -> Tensor:
+        """The inverse of `standard`."""
+        return latents * self.std + self.mean
 
     def reconstruction_loss(self, frames: Tensor, weight: Tensor) -> Tensor:
         """Weighted squared and absolute error through latents shaken by a tenth of their spread.
@@ -60,9 +87,9 @@ class Autoencoder(nn.Module):
             weight: float32, broadcastable to (n, 3, height, width), of mean about 1.
         """
         images = to_unit(frames)
-        latents = self.vae.encode(images).latents
+        latents = self._encoded(images)
         shaken = latents + 0.1 * latents.detach().std() * torch.randn_like(latents)
-        error = self.vae.decode(shaken).sample.float() - images
+        error = self._decoded(shaken) - images
         return (weight * (error.square() + 0.1 * error.abs())).mean()
 
     @torch.no_grad()
@@ -74,11 +101,27 @@ class Autoencoder(nn.Module):
 
     def fingerprint(self) -> str:
         """A hash of all that decides what a frame's latents are."""
-        digest = hashlib.sha256()
-        decided_by = {**self.vae.encoder.state_dict(), "mean": self.mean, "std": self.std}
-        for name, tensor in sorted(decided_by.items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        encoder = {name: tensor for name, tensor in self.vae.state_dict().items() if name.startswith(_ENCODER)}
+        return fingerprint({**encoder, "mean": self.mean, "std": self.std})
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        told = self.vae.encode(self._cast(images))
+        latents = told.latents if isinstance(self.vae, AutoencoderTiny) else told.latent_dist.mode()
+        return (latents - self._offset) * self._factor
+
+    def _decoded(self, raw: Tensor) -> Tensor:
+        return self.vae.decode(self._cast(raw / self._factor + self._offset)).sample.float()
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        # Where the weights are in float32, autocast may be on: leave the choice to it.
+        return tensor if self.vae.dtype == torch.float32 else tensor.to(self.vae.dtype)
+
+    def _batch(self, pixels: int) -> int:
+        """How many frames of so many pixels to take at a time."""
+        return max(_BATCH // (pixels * self._width), 1)
+
+
+_ENCODER = ("encoder.", "quant_conv.")
 
 
 def to_unit(frames: Tensor) -> Tensor:

@@ -3,7 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worldmodel.errors import UserError
 from worldmodel.head_config import HeadConfig
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """The diffusion model to begin from; without a name, the small networks of our own, trained from scratch."""
+
+    name: str | None = None
+    """a folder in diffusers' layout or a hub id, of the kind of Stable Diffusion 1.x or 2.x; the same as --base"""
+    variant: str | None = None
+    """take the weights of this variant, such as fp16"""
+    revision: str | None = None
+    """branch, tag or commit on the hub"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """what the frozen weights are kept in and computed with; what is trained stays in float32"""
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,7 @@ class DenoiserConfig:
     attention_heads: int = 32
     """attention heads in the middle, where the action tokens are read"""
     action_dim: int = 64
-    """width of an action token"""
+    """width of an action token, before a base's own width"""
 
 
 @dataclass(frozen=True)
@@ -56,12 +71,17 @@ class SamplerConfig:
 class LatentConfig:
     """The `latent` family: autoencoder, diffusion U-Net with a LoRA adapter, reward and termination head."""
 
+    base: BaseConfig = BaseConfig()
     frame_size: int = 64
     """height and width of a frame, pixels"""
     context: int = 4
     """frames that the model is shown"""
-    residual: bool = True
-    """predict the change from the newest latent; False for a base that predicts whole pictures"""
+    residual: bool | None = None
+    """predict the change from the newest latent, not the whole picture; None: unless a base knows whole pictures"""
+    context_dropout: float = 0.0
+    """share of the training windows whose context is withheld, so that guidance has something to guide away from"""
+    guidance: float = 1.0
+    """classifier-free guidance on the context when dreaming (Ho and Salimans, 2022); 1: off, and half as costly"""
     shift: float = 0.5
     """share of the windows that are shifted by whole latent cells in training, so that motion is learned everywhere"""
     max_context_noise: float = 0.1
@@ -75,3 +95,15 @@ class LatentConfig:
     adapter: AdapterConfig = AdapterConfig()
     sampler: SamplerConfig = SamplerConfig()
     head: HeadConfig = field(default_factory=HeadConfig)
+
+    def __post_init__(self) -> None:
+        if self.guidance != 1 and not self.context_dropout:
+            raise UserError(
+                f"model.guidance is {self.guidance}, but no window is trained without its context:"
+                " train with model.context-dropout above 0, or leave guidance at 1."
+            )
+
+    @property
+    def predicts_change(self) -> bool:
+        """Whether the denoiser predicts the change from the newest latent."""
+        return self.base.name is None if self.residual is None else self.residual

@@ -1,8 +1,13 @@
 """The U-Net that predicts the next latent, and what it is told."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
+from peft import PeftModel
 from torch import Tensor, nn
 
 from worldmodel.actions import ActionEncoder
@@ -17,21 +22,23 @@ class Conditioner(nn.Module):
     may be "not known" (before the game began).
     """
 
-    def __init__(self, spec: ActionSpec, context: int, noise_levels: int, dim: int) -> None:
+    def __init__(self, spec: ActionSpec, context: int, noise_levels: int, width: int, dim: int) -> None:
+        """A conditioner for tokens of `width` numbers, projected to `dim`, zero at first, if a U-Net takes others."""
         super().__init__()
-        self.action = ActionEncoder(spec, dim)
-        self.position = nn.Parameter(torch.randn(context, dim) * 0.02)
-        self.noise = nn.Embedding(noise_levels, dim)
+        self.action = ActionEncoder(spec, width)
+        self.position = nn.Parameter(torch.randn(context, width) * 0.02)
+        self.noise = nn.Embedding(noise_levels, width)
+        self.project = nn.Identity() if width == dim else _zero(nn.Linear(width, dim))
 
     def forward(self, actions: Tensor, noise_level: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (batch, context + 1, dim) and a vector (batch, (context + 1) * dim).
+        """Tokens (batch, context + 1, dim) and a vector (batch, (context + 1) * width).
 
         Args:
             actions: (batch, context, *spec.shape), oldest first, the causing one last.
             noise_level: int64, (batch,).
         """
         tokens = torch.cat([self.action(actions) + self.position, self.noise(noise_level)[:, None]], dim=1)
-        return tokens, tokens.flatten(1)
+        return self.project(tokens), tokens.flatten(1)
 
 
 class Denoiser(nn.Module):
@@ -39,12 +46,16 @@ class Denoiser(nn.Module):
 
     Context frames enter as channels through the widened `conv_in` (the target's channels last, as the base had them),
     the action history as cross-attention tokens and, in order, through the class embedding.
+
+    Attributes:
+        dtype: What the frozen weights are kept in, and everything is computed with.
     """
 
     def __init__(self, unet: UNet2DConditionModel, conditioner: Conditioner) -> None:
         super().__init__()
         self.unet = unet
         self.conditioner = conditioner
+        self.dtype = torch.float32
 
     def forward(self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, level: Tensor) -> Tensor:
         """The network's prediction, float32 (batch, channels, h, w).
@@ -56,15 +67,29 @@ class Denoiser(nn.Module):
             actions: (batch, context, *spec.shape).
             level: int64, (batch,), the context's noise level.
         """
-        tokens, vector = self.conditioner(actions, level)
         stacked = torch.cat([context.flatten(1, 2), noisy], dim=1)
-        return self.unet(stacked, timesteps, tokens, class_labels=vector).sample.float()
+        with self._precision(stacked.device.type):
+            tokens, vector = self.conditioner(actions, level)
+            return self.unet(stacked, timesteps, tokens, class_labels=vector).sample.float()
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Keep the weights in `dtype` from here on, and compute with it."""
+        self.to(dtype)
+        self.dtype = dtype
+
+    def _precision(self, device: str) -> AbstractContextManager[object]:
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(device, self.dtype)
 
 
-def build_denoiser(config: LatentConfig, spec: ActionSpec) -> Denoiser:
-    """A small denoiser of our own, to be trained from scratch as a base."""
+def plain_denoiser(denoiser: nn.Module) -> Denoiser:
+    """The denoiser itself, from under its adapter if it wears one."""
+    return cast(Denoiser, denoiser.get_base_model() if isinstance(denoiser, PeftModel) else denoiser)
+
+
+def build_unet(config: LatentConfig) -> UNet2DConditionModel:
+    """A small U-Net of our own, to be trained from scratch."""
     channels, net = config.autoencoder.latent_channels, config.denoiser
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=config.frame_size // 2 ** (len(config.autoencoder.channels) - 1),
         in_channels=channels,
         out_channels=channels,
@@ -77,15 +102,14 @@ def build_denoiser(config: LatentConfig, spec: ActionSpec) -> Denoiser:
         attention_head_dim=net.attention_heads,  # diffusers' old name for their number
         norm_num_groups=16,
     )
-    return condition(unet, config, spec)
 
 
 def condition(unet: UNet2DConditionModel, config: LatentConfig, spec: ActionSpec) -> Denoiser:
     """Give a plain U-Net the context, the actions and the noise level; at first it behaves as it did before."""
-    dim = unet.config.cross_attention_dim
+    width, dim = config.denoiser.action_dim, unet.config.cross_attention_dim
     widen_conv_in(unet, config.context)
-    add_class_embedding(unet, (config.context + 1) * dim)
-    return Denoiser(unet, Conditioner(spec, config.context, config.noise_levels, dim))
+    add_class_embedding(unet, (config.context + 1) * width)
+    return Denoiser(unet, Conditioner(spec, config.context, config.noise_levels, width, dim))
 
 
 @torch.no_grad()
@@ -104,6 +128,23 @@ def add_class_embedding(unet: UNet2DConditionModel, dim: int) -> None:
     """Add a projection of a vector to the time embedding, zero at first."""
     width = unet.time_embedding.linear_2.out_features
     unet.class_embedding = TimestepEmbedding(dim, width)
-    nn.init.zeros_(unet.class_embedding.linear_2.weight)
-    nn.init.zeros_(unet.class_embedding.linear_2.bias)
+    _zero(unet.class_embedding.linear_2)
     unet.register_to_config(class_embed_type="projection", projection_class_embeddings_input_dim=dim)
+
+
+def is_addition(name: str) -> bool:
+    """Whether a denoiser's weight of this name is in no plain U-Net."""
+    return name.startswith(("conditioner.", "unet.class_embedding."))
+
+
+def without_context(unet: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A conditioned U-Net's weights as it had them before: no class embedding, and `conv_in` as narrow as it was."""
+    plain = {name: tensor for name, tensor in unet.items() if not name.startswith("class_embedding.")}
+    channels = len(plain["conv_out.bias"])
+    return plain | {"conv_in.weight": plain["conv_in.weight"][:, -channels:]}
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

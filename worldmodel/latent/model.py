@@ -1,24 +1,30 @@
 """The `latent` family: a diffusion model of the next latent (GameNGen, Valevski et al., 2024), for a CPU too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
+from diffusers import SchedulerMixin
+from peft import PeftModel
 from torch import Tensor, nn
 
 from worldmodel.actions import where_known
 from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
+from worldmodel.errors import UserError
 from worldmodel.head import Head
 from worldmodel.latent.adapter import attach, fused_weights, is_attached
 from worldmodel.latent.autoencoder import Autoencoder
+from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import LatentConfig
-from worldmodel.latent.denoiser import build_denoiser
-from worldmodel.latent.sampler import Sampler
+from worldmodel.latent.denoiser import condition, plain_denoiser
+from worldmodel.latent.origin import Origin
+from worldmodel.latent.sampler import Sampler, build_sampler
 from worldmodel.latent.shift import shift
+from worldmodel.latent.told import Told, guided
 from worldmodel.spaces import ActionSpec, Observation
 
 
@@ -42,18 +48,91 @@ class LatentWorldModel(WorldModel):
     denoiser: nn.Module
     unknown: Tensor
 
-    def __init__(self, config: LatentConfig, action_spec: ActionSpec) -> None:
+    def __init__(self, config: LatentConfig, action_spec: ActionSpec, base: Base | None = None) -> None:
+        """A model that knows no game yet.
+
+        Args:
+            config: What defines it.
+            action_spec: The game's actions.
+            base: What `config.base` names, where it has been read already.
+
+        Raises:
+            UserError: If the base, or the size of a frame, does not suit.
+        """
         super().__init__()
+        base = base or make_base(config)
         self.config = config
         self.action_spec = action_spec
         self.frame_shape = (config.frame_size, config.frame_size, 3)
         self.context = config.context
-        self.autoencoder = Autoencoder(config.autoencoder)
-        self.denoiser = build_denoiser(config, action_spec)
-        self.sampler = Sampler(config.sampler)
-        size = config.frame_size // self.autoencoder.scale
-        self.head = Head(config.head, config.autoencoder.latent_channels, size, action_spec)
+        self.origin: Origin | None = Origin(base.marks, base.marks) if base.marks else None
+        self.autoencoder = Autoencoder(base.vae)
+        self.denoiser = condition(base.unet, config, action_spec)
+        self.sampler = build_sampler(config.sampler, base.schedule)
+        self.head = Head(config.head, *self.latent_shape, action_spec)
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
+        if config.base.dtype != "float32":
+            self.cast(getattr(torch, config.base.dtype))
+
+    @property
+    def has_base(self) -> bool:
+        """Whether it began from a diffusion model from elsewhere, so that only an adapter has to be trained."""
+        return self.origin is not None
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, h, w) of a frame's latents."""
+        height, width, _ = self.frame_shape
+        scale = self.autoencoder.scale
+        if height % scale or width % scale:
+            raise UserError(f"Frames of {height} x {width} pixels do not suit: both must be multiples of {scale}.")
+        return self.autoencoder.channels, height // scale, width // scale
+
+    @property
+    def guidance(self) -> float:
+        """How far predictions are led by the context; 1: not further than they were trained to go.
+
+        Raises:
+            UserError: On setting another than 1 where no context was ever withheld in training.
+        """
+        return self.config.guidance
+
+    @guidance.setter
+    def guidance(self, guidance: float) -> None:
+        self.config = replace(self.config, guidance=guidance)
+
+    @property
+    def scheduler(self) -> SchedulerMixin:
+        """The scheduler from diffusers that takes the steps.
+
+        Swapped as in diffusers: `model.scheduler = EulerDiscreteScheduler.from_config(model.scheduler.config)`.
+
+        Raises:
+            UserError: On setting one whose noise is not what the denoiser was trained on.
+        """
+        return self.sampler.scheduler
+
+    @scheduler.setter
+    def scheduler(self, scheduler: SchedulerMixin) -> None:
+        sampler = Sampler(scheduler, self.sampler.steps)
+        if not sampler.same_as(self.sampler):
+            raise UserError(
+                f"This {type(scheduler).__name__} has other noise or another prediction than the network was trained"
+                " with: make it by `from_config(model.scheduler.config)`."
+            )
+        self.sampler = sampler
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Keep denoiser and autoencoder in `dtype` and compute with it; the head stays in float32."""
+        own = self.own_networks()
+        plain_denoiser(self.denoiser).cast(dtype)
+        self.autoencoder.vae.to(dtype)
+        if self.origin:
+            self.origin.rounded(own, self.denoiser, self.autoencoder.vae)
+
+    def own_networks(self) -> tuple[str, ...]:
+        """Those of "unet" and "vae" that are not, or no more, those of a base from elsewhere."""
+        return self.origin.own(self.denoiser, self.autoencoder.vae) if self.origin else ("unet", "vae")
 
     @torch.no_grad()
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> LatentDream:
@@ -78,12 +157,11 @@ class LatentWorldModel(WorldModel):
         strength = torch.full((len(context),), self.config.context_noise, device=context.device)
         noise = torch.randn(context.shape, generator=generator, device=context.device)
         seen, level = self._shake(context, strength, noise)
-
-        def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            return self.denoiser(noisy, timesteps, seen, history, level)
-
-        start = torch.randn(context[:, -1].shape, generator=generator, device=context.device)
-        return self._restore(self.sampler.sample(predict, start), seen[:, -1])
+        newest = seen[:, -1]
+        start = torch.randn(newest.shape, generator=generator, device=context.device)
+        # The likeliest next picture is the newest one again.
+        drawn = self.sampler.sample(self._predictor(seen, history, level), start, self._reduce(newest, newest))
+        return self._restore(drawn, newest)
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         """See `WorldModel.observe`."""
@@ -108,8 +186,8 @@ class LatentWorldModel(WorldModel):
         """See `WorldModel.observation_shape`."""
         if observation == "frames":
             return self.frame_shape
-        size = self.config.frame_size // self.autoencoder.scale
-        return size, size, self.config.autoencoder.latent_channels
+        channels, height, width = self.latent_shape
+        return height, width, channels
 
     def encoder_hash(self) -> str:
         """See `WorldModel.encoder_hash`."""
@@ -161,7 +239,7 @@ class LatentWorldModel(WorldModel):
     def adapt(self) -> None:
         """Freeze the denoiser as a base and train an adapter from here on; without effect if there is one already."""
         if not is_attached(self.denoiser):
-            self.denoiser = attach(self.denoiser, self.config.adapter)  # type: ignore[arg-type]
+            self.wear(attach(self.denoiser, self.config.adapter))  # type: ignore[arg-type]
 
     @property
     def adapted(self) -> bool:
@@ -177,33 +255,73 @@ class LatentWorldModel(WorldModel):
     def fused_state(self) -> dict[str, Tensor]:
         """The whole model's weights with the adapter worked in, for a model that has none."""
         own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("denoiser.")}
-        return own | {f"denoiser.{name}": tensor for name, tensor in fused_weights(self.denoiser).items()}
+        fused = own | {f"denoiser.{name}": tensor for name, tensor in fused_weights(self.denoiser).items()}
+        # numpy, in which they travel, knows no bfloat16.
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in fused.items()}
 
     def fuse(self) -> Self:
         """Work the adapter into the weights, for faster dreams; it can't be trained or saved apart any more."""
-        weights = fused_weights(self.denoiser)
         if is_attached(self.denoiser):
-            plain = build_denoiser(self.config, self.action_spec).to(next(self.parameters()).device)
-            plain.load_state_dict(weights)
-            self.denoiser = plain.train(self.training)
+            self.denoiser = self.denoiser.merge_and_unload().requires_grad_(True)  # type: ignore[operator]
         return self
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """See `WorldModel.save_pretrained`; `worldmodel.latent.storage` draws the layout."""
-        from worldmodel.latent import storage
+    def save_pretrained(self, folder: str | Path, variant: str | None = None) -> None:
+        """See `WorldModel.save_pretrained`; `worldmodel.latent.storage` draws the layout.
 
-        storage.save(self, Path(folder))
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "LatentWorldModel":
-        """The model that `save_pretrained` wrote, its adapter still apart.
-
-        Raises:
-            UserError: If a file is missing or damaged.
+        Args:
+            folder: Where to.
+            variant: Put this into the names of U-Net's and autoencoder's files, as diffusers does ("fp16").
         """
         from worldmodel.latent import storage
 
-        return storage.load(Path(folder))
+        storage.save(self, Path(folder), variant)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        torch_dtype: torch.dtype | None = None,
+        variant: str | None = None,
+        revision: str | None = None,
+        base: str | None = None,
+        local_files_only: bool = False,
+    ) -> "LatentWorldModel":
+        """The model that `save_pretrained` wrote, its adapter still apart.
+
+        Args:
+            folder: Where it lies.
+            torch_dtype: Keep denoiser and autoencoder in this, and compute with it; None: in float32, as trained.
+            variant: Read the U-Net's and autoencoder's files of this variant, here and in the base.
+            revision: Branch, tag or commit of a base that is on the hub.
+            base: Where the base is now, if it is not where it was.
+            local_files_only: Take a base that is on the hub from the local cache alone.
+
+        Raises:
+            UserError: If a file is missing or damaged, or the base is not there or another one.
+        """
+        from worldmodel.latent import storage
+
+        return storage.load(Path(folder), storage.Loading(torch_dtype, variant, revision, base, local_files_only))
+
+    def load_adapter(self, folder: str | Path) -> None:
+        """Wear the adapter that peft saved in `folder` for this denoiser.
+
+        Raises:
+            UserError: If there is one already, or it cannot be read or belongs to another base.
+        """
+        from worldmodel.latent import storage
+
+        if self.adapted:
+            raise UserError(f"The adapter of {folder} finds another one there: load it into a model without.")
+        storage.load_adapter(self, Path(folder))
+
+    def wear(self, denoiser: PeftModel) -> None:
+        """Dream through this, the denoiser with an adapter; whatever is trained is kept in float32."""
+        for parameter in denoiser.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        self.denoiser = denoiser
 
     def _denoising(
         self, context: Tensor, actions: Tensor, target: Tensor, valid: Tensor
@@ -217,11 +335,14 @@ class LatentWorldModel(WorldModel):
         # From the shaken newest latent, so that the change to predict also takes back what is wrong with it.
         clean = self._reduce(target, seen[:, -1])
         noisy, velocity = self.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
-        predicted = self.denoiser(noisy, timesteps, seen, actions, level)
+        told, dropped = self._withhold(self._told(seen, actions, level))
+        predicted = self.denoiser(noisy, timesteps, *told)
         error = (predicted - velocity).square().mean((1, 2, 3))
         loss = (error * valid).sum() / valid.sum().clamp_min(1)
         with torch.no_grad():
             guess = self._restore(self.sampler.clean(noisy, predicted.detach(), timesteps), seen[:, -1])
+            # A guess without a context is no step of this game: go on from what really came.
+            guess = torch.where(dropped.view(-1, 1, 1, 1), target, guess)
         return {"denoising": loss}, guess
 
     def _outcomes(
@@ -244,7 +365,7 @@ class LatentWorldModel(WorldModel):
     def _draw_timesteps(self, batch: int, device: torch.device) -> Tensor:
         """Half of them those that the sampler uses, half uniform."""
         used = self.sampler.timesteps.to(device)[torch.randint(len(self.sampler.timesteps), (batch,), device=device)]
-        uniform = torch.randint(self.sampler.noise.config.num_train_timesteps, (batch,), device=device)
+        uniform = torch.randint(len(self.sampler.alphas), (batch,), device=device)
         return torch.where(torch.rand(batch, device=device) < 0.5, used, uniform)
 
     def _latents(self, segment: Segment) -> Tensor:
@@ -264,8 +385,38 @@ class LatentWorldModel(WorldModel):
         level = (strength / top * levels).floor().long().clamp(0, levels - 1)
         return context + strength.view(-1, 1, 1, 1, 1) * noise, level
 
+    def _told(self, seen: Tensor, actions: Tensor, level: Tensor) -> Told:
+        return Told(self._as_known(seen), actions, level)
+
+    def _null(self, told: Told) -> Told:
+        return told.null(self.unknown, self.config.noise_levels - 1)
+
+    def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        told = self._told(seen, actions, level)
+        if self.guidance != 1:
+            return guided(self.denoiser, told, self._null(told), self.guidance)
+        return lambda noisy, timesteps: self.denoiser(noisy, timesteps, *told)
+
+    def _withhold(self, told: Told) -> tuple[Told, Tensor]:
+        """What is told, with nothing told to a share of the windows, and to which (bool, (batch,))."""
+        share, batch = self.config.context_dropout, len(told.level)
+        if not share:
+            return told, torch.zeros(batch, dtype=torch.bool, device=told.level.device)
+        dropped = torch.rand(batch, device=told.level.device) < share
+        return told.where(~dropped, self._null(told)), dropped
+
     def _reduce(self, target: Tensor, newest: Tensor) -> Tensor:
-        return (target - newest) / self.autoencoder.change if self.config.residual else target
+        """What is to be predicted: the change from the newest latent, or the whole picture."""
+        if self.config.predicts_change:
+            return (target - newest) / self.autoencoder.change
+        return self._as_known(target)
 
     def _restore(self, clean: Tensor, newest: Tensor) -> Tensor:
-        return newest + clean * self.autoencoder.change if self.config.residual else clean
+        """The latent that a prediction stands for."""
+        if self.config.predicts_change:
+            return newest + clean * self.autoencoder.change
+        return self.autoencoder.standard(clean) if self.has_base else clean
+
+    def _as_known(self, latents: Tensor) -> Tensor:
+        """Latents in the scale that the denoiser knows: a base its own, our own networks unit variance."""
+        return self.autoencoder.unstandard(latents) if self.has_base else latents

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
 from worldmodel.errors import UserError
 from worldmodel.latent.config import SamplerConfig
+from worldmodel.latent.schedule import Schedule
 
 _SOLVERS: dict[str, type[SchedulerMixin]] = {
     "ddim": DDIMScheduler,
@@ -17,61 +17,77 @@ _SOLVERS: dict[str, type[SchedulerMixin]] = {
 }
 
 
-class Sampler:
-    """Velocity prediction on a schedule that ends in pure noise, so that one step is already a fair guess.
+def build_sampler(config: SamplerConfig, schedule: Schedule) -> "Sampler":
+    """The sampler that `config` asks for, on the schedule that the denoiser is trained on."""
+    # Trailing timesteps begin where the noise is strongest (Lin et al., 2024).
+    solver = _SOLVERS[config.solver].from_config(schedule.settings, timestep_spacing="trailing", clip_sample=False)
+    return Sampler(solver, config.steps)
 
-    Lin et al. (2024), "Common Diffusion Noise Schedules and Sample Steps are Flawed": zero terminal
-    signal-to-noise ratio, v-prediction and trailing timesteps.
+
+class Sampler(Schedule):
+    """The schedule of one of diffusers' schedulers, and the steps that it takes on it.
+
+    Attributes:
+        scheduler: The solver.
+        steps: How many network calls it takes.
+        timesteps: int64, (steps,): where the denoiser is asked, strongest noise first.
     """
 
-    def __init__(self, config: SamplerConfig) -> None:
-        if not 1 <= config.steps <= 8:
-            raise UserError(f"The sampler takes 1 to 8 steps, not {config.steps}; set model.sampler.steps.")
-        self.config = config
-        self.noise = DDIMScheduler(**_SCHEDULE, timestep_spacing="trailing", clip_sample=False)
-        self.alphas = self.noise.alphas_cumprod
-        self.noise.set_timesteps(config.steps)
-        self.timesteps = self.noise.timesteps
-
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """The noisy latents and the velocity to predict: v = sqrt(a) noise - sqrt(1 - a) clean."""
-        signal, spread = self._rates(timesteps, clean)
-        return signal * clean + spread * noise, signal * noise - spread * clean
-
-    def clean(self, noisy: Tensor, velocity: Tensor, timesteps: Tensor) -> Tensor:
-        """The clean latents that a predicted velocity stands for."""
-        signal, spread = self._rates(timesteps, noisy)
-        return signal * noisy - spread * velocity
-
-    def sample(self, predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> Tensor:
-        """Take the solver's steps from pure noise.
+    def __init__(self, scheduler: SchedulerMixin, steps: int) -> None:
+        """A sampler.
 
         Args:
-            predict: Velocity of (latents (n, ...), timesteps (n,)).
-            noise: Standard normal, (n, ...).
+            scheduler: Any of diffusers' that has a schedule of alphas, such as DDIM, Euler or DPM-Solver++.
+            steps: Network calls, 1 to 8.
+
+        Raises:
+            UserError: If the number of steps or the scheduler does not suit.
         """
-        solver = _SOLVERS[self.config.solver](**_SCHEDULE, timestep_spacing="trailing")
-        solver.register_to_config(clip_sample=False)
-        solver.set_timesteps(self.config.steps, device=noise.device)
-        latents = noise * solver.init_noise_sigma
+        if not 1 <= steps <= 8:
+            raise UserError(f"The sampler takes 1 to 8 steps, not {steps}; set model.sampler.steps.")
+        super().__init__(scheduler.config)
+        self.scheduler = scheduler
+        self.steps = steps
+        scheduler.set_timesteps(steps)
+        self.timesteps = scheduler.timesteps.to(torch.int64)
+        self._check_noise_levels()
+
+    def sample(
+        self, predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, expected: Tensor | None = None
+    ) -> Tensor:
+        """Take the solver's steps from the strongest noise.
+
+        A schedule that keeps a rest of signal in its last timestep taught the denoiser to trust that rest. So the
+        steps begin from `expected` under the strongest noise, not from noise alone; on a schedule that ends in pure
+        noise the two are the same.
+
+        Args:
+            predict: Prediction of (latents (n, ...), timesteps (n,)).
+            noise: Standard normal, (n, ...).
+            expected: What is likely to be drawn, (n, ...); None: zero.
+        """
+        solver = self.scheduler
+        solver.set_timesteps(self.steps, device=noise.device)
+        if hasattr(solver, "set_begin_index"):
+            solver.set_begin_index(0)
+        expected = torch.zeros_like(noise) if expected is None else expected
+        latents = solver.add_noise(expected, noise, solver.timesteps[:1])
         for t in solver.timesteps:
             scaled = solver.scale_model_input(latents, t)
             timesteps = t.expand(len(noise)).to(torch.int64)
-            velocity = predict(scaled, timesteps)
-            latents = solver.step(velocity, t, latents).prev_sample
+            predicted = predict(scaled, timesteps)
+            latents = solver.step(predicted, t, latents).prev_sample
         # The last step of all solvers ends here; DDIM's own leaves some noise where the steps do not divide 1000.
-        return self.clean(scaled, velocity, timesteps)
+        return self.clean(scaled, predicted, timesteps)
 
-    def _rates(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = self.alphas.to(like.device)[timesteps].view(-1, *[1] * (like.ndim - 1))
-        return alpha.sqrt(), (1 - alpha).sqrt()
-
-
-_SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-}
+    def _check_noise_levels(self) -> None:
+        """Refuse a scheduler whose steps lie elsewhere than its timesteps say (Karras sigmas and the like)."""
+        sigmas = getattr(self.scheduler, "sigmas", None)
+        if sigmas is None:
+            return
+        told = self.alphas[self.timesteps]
+        if not torch.allclose(1 / (1 + sigmas[: len(told)].cpu().float() ** 2), told, atol=1e-3):
+            raise UserError(
+                f"The {type(self.scheduler).__name__} puts its steps between the timesteps that the network knows:"
+                " make it without Karras, exponential or beta sigmas."
+            )

@@ -1,0 +1,66 @@
+"""What a latent world model begins from: small networks of our own, or a diffusion model from elsewhere.
+
+A model from elsewhere has the layout that diffusers gives Stable Diffusion 1.x and 2.x: the folders `unet`, `vae` and
+`scheduler`. Whatever else lies beside them (text encoder, tokenizer, safety checker) is not looked at.
+"""
+
+from dataclasses import dataclass
+
+from diffusers import UNet2DConditionModel
+
+from worldmodel.latent.autoencoder import Vae, build_vae
+from worldmodel.latent.base_files import BaseFiles
+from worldmodel.latent.config import BaseConfig, LatentConfig
+from worldmodel.latent.denoiser import build_unet
+from worldmodel.latent.origin import Marks
+from worldmodel.latent.schedule import OWN_SCHEDULE, Schedule
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a world model begins from.
+
+    Attributes:
+        unet: Takes latents and tokens, and predicts noise or velocity.
+        vae: Frames to latents and back.
+        schedule: The noise that the U-Net was trained on.
+        marks: Names of the networks, if they come from elsewhere.
+    """
+
+    unet: UNet2DConditionModel
+    vae: Vae
+    schedule: Schedule
+    marks: Marks | None = None
+
+
+def make_base(config: LatentConfig, local_files_only: bool = False) -> Base:
+    """The base that `config` names, or fresh networks of our own.
+
+    Args:
+        config: The world model's.
+        local_files_only: Take a hub's model from the local cache alone; a folder is never looked for elsewhere.
+
+    Raises:
+        UserError: If the base is not there, is of another kind, or keeps its weights as a pickle.
+    """
+    if config.base.name is not None:
+        return _load(BaseFiles(config.base, local_files_only))
+    vae = build_vae(config.autoencoder)
+    return Base(build_unet(config), vae, Schedule(OWN_SCHEDULE))
+
+
+def check_base(config: BaseConfig) -> None:
+    """Refuse a folder that is no base by its settings alone; what is on the hub is checked when it is loaded.
+
+    Raises:
+        UserError: If it is not there, or is of another kind.
+    """
+    files = BaseFiles(config, local_files_only=True)
+    if files.is_folder:
+        files.check()
+
+
+def _load(files: BaseFiles) -> Base:
+    files.check()
+    unet, vae = files.unet(), files.vae()
+    return Base(unet, vae, files.schedule(), Marks.of(unet.state_dict(), vae))

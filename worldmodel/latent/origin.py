@@ -1,0 +1,55 @@
+"""Whether the networks of a base from elsewhere are still what they were."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.latent.adapter import base_weights
+from worldmodel.latent.autoencoder import Vae
+from worldmodel.latent.denoiser import without_context
+from worldmodel.latent.fingerprint import fingerprint
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The names of a base's two networks, made of their weights; those of a "fp16" variant are the same."""
+
+    unet: str
+    vae: str
+
+    @classmethod
+    def of(cls, unet: Mapping[str, Tensor], vae: Vae) -> Self:
+        """The names of a U-Net, by its weights, and of an autoencoder."""
+        return cls(fingerprint(unet, torch.float16), fingerprint(vae.state_dict(), torch.float16))
+
+
+@dataclass
+class Origin:
+    """Where a world model's networks come from.
+
+    Attributes:
+        marks: Their names as they were read.
+        kept: Their names as they are kept, rounded perhaps, while nobody trains them.
+    """
+
+    marks: Marks
+    kept: Marks
+
+    def own(self, denoiser: nn.Module, vae: Vae) -> tuple[str, ...]:
+        """Those of "unet" and "vae" that are no more what they were."""
+        found = _marks(denoiser, vae)
+        return tuple(part for part in ("unet", "vae") if getattr(found, part) != getattr(self.kept, part))
+
+    def rounded(self, own: tuple[str, ...], denoiser: nn.Module, vae: Vae) -> None:
+        """Know again those not in `own` after a change of their dtype."""
+        found = _marks(denoiser, vae)
+        self.kept = Marks(**{p: getattr(self.kept if p in own else found, p) for p in ("unet", "vae")})
+
+
+def _marks(denoiser: nn.Module, vae: Vae) -> Marks:
+    weights = base_weights(denoiser).items()
+    unet = {name.removeprefix("unet."): tensor for name, tensor in weights if name.startswith("unet.")}
+    return Marks.of(without_context(unet), vae)
