@@ -65,7 +65,7 @@ class Options(SettingsOptions):
     """
 
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """the run's folder in --runs-dir; None: made of the preset or its other game, the dream and the seed"""
+    """the run's folder in --runs-dir; None: made of the preset or its other game, the base, the dream and the seed"""
     runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
     """where runs are kept"""
     record: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -78,7 +78,9 @@ class Options(SettingsOptions):
 
     def _default_name(self) -> str:
         dream = "" if self.imagine.dream == "model" else f"-{self.imagine.dream}"
-        return f"{self._game_name()}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
+        name = self.settings.model.base.name
+        base = f"-{Path(name).name.lower()}" if name else ""
+        return f"{self._game_name()}{base}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
 
     def _game_name(self) -> str:
         """The preset's name, or that of another game than the preset's."""

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bases import write_base
 
 from experiments.cli import parse_options, run_main
 from experiments.presets import atari, cartpole, smoke
@@ -106,6 +107,30 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
 def test_ray_address_is_the_clusters():
     assert parse_options(["--ray-address", "auto"]).settings.cluster.address == "auto"
     assert parse_options(["--cluster.address", "10.0.0.1:6379"]).settings.cluster.address == "10.0.0.1:6379"
+
+
+def test_a_base_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
+    write_base(tmp_path / "SD")
+    monkeypatch.chdir(tmp_path)
+    options = parse_options(["--base", "SD"])
+    assert options.settings.model.base.name == str(tmp_path / "SD")
+    assert options.run_path.name == "cartpole-sd-seed0"
+    assert parse_options(["--model.base.name", "./SD"]).settings.model.base.name == str(tmp_path / "SD")
+    assert parse_options(["--base", "somebody/model"]).settings.model.base.name == "somebody/model"
+    assert parse_options([]).settings.model.base.name is None
+
+
+def test_what_is_no_base_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        parse_options(["--base", str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match="no unet/"):
+        parse_options(["--base", str(tmp_path)])
+
+
+def test_guidance_that_is_not_trained_for_is_refused():
+    with pytest.raises(UserError, match="context-dropout"):
+        parse_options(["--model.guidance", "1.5"])
+    assert parse_options(["--model.guidance", "1.5", "--model.context-dropout", "0.1"]).settings.model.guidance == 1.5
 
 
 def test_a_user_error_is_one_sentence_and_status_2(capsys):

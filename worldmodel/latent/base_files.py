@@ -50,9 +50,10 @@ class BaseFiles:
         Raises:
             UserError: If a part is missing or of another kind.
         """
+        unet, vae = self._unet_settings, self._vae_settings
+        _check_vae(vae, self._name)
+        _check_unet(unet, vae["latent_channels"], self._name)
         self.schedule()
-        _check_vae(self._vae_settings, self._name)
-        _check_unet(self._unet_settings, self._vae_settings["latent_channels"], self._name)
 
     def schedule(self) -> Schedule:
         """The noise that the U-Net was trained on."""

@@ -81,13 +81,14 @@ class Sampler(Schedule):
         return self.clean(scaled, predicted, timesteps)
 
     def _check_noise_levels(self) -> None:
-        """Refuse a scheduler whose steps lie elsewhere than its timesteps say (Karras sigmas and the like)."""
+        """Refuse a scheduler whose steps have other noise than its timesteps say."""
         sigmas = getattr(self.scheduler, "sigmas", None)
         if sigmas is None:
             return
         told = self.alphas[self.timesteps]
         if not torch.allclose(1 / (1 + sigmas[: len(told)].cpu().float() ** 2), told, atol=1e-3):
+            name = type(self.scheduler).__name__
             raise UserError(
-                f"The {type(self.scheduler).__name__} puts its steps between the timesteps that the network knows:"
-                " make it without Karras, exponential or beta sigmas."
+                f"The steps of this {name} have other noise than the timesteps that the network is told:"
+                " make it without an interpolation of sigmas of its own."
             )
