@@ -7,18 +7,44 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from envs.game import Game
+from envs.guarded import GuardedGame, told
+from envs.patience import time_limit
 from worldmodel.errors import UserError
 
 _ATARI = "ale_py.vector_env:AtariVectorEnv"
 
 
-def open_game(env_id: str, *, frame_size: int, max_steps: int | None = None, sticky: float = 0.0) -> Game:
+def open_game(
+    env_id: str,
+    *,
+    frame_size: int,
+    max_steps: int | None = None,
+    sticky: float = 0.0,
+    patience: float | None = None,
+) -> Game:
     """The game that `env_id` names; see `envs.make_real` for the arguments.
 
     Raises:
         UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package.
     """
     spec = find_spec(env_id)
+    try:
+        with time_limit(patience):
+            game = _open(spec, frame_size, max_steps, sticky)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{env_id} could not be opened ({told(error)}): mend the game, or choose another.") from error
+    return GuardedGame(game, env_id, patience)
+
+
+def has_limit(env_id: str) -> bool:
+    """Whether a game ends by itself after some number of steps, as Gymnasium knows it."""
+    spec = find_spec(env_id)
+    return spec.max_episode_steps is not None or spec.vector_entry_point == _ATARI
+
+
+def _open(spec: EnvSpec, frame_size: int, max_steps: int | None, sticky: float) -> Game:
     if spec.vector_entry_point == _ATARI:
         from envs.atari import AtariGame
 
@@ -46,6 +72,10 @@ def _import(module: str, env_id: str) -> None:
         import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(f"{env_id!r} needs the module {error.name!r}: install it, or mend the id.") from error
+    except Exception as error:
+        raise UserError(
+            f"the module {module!r} of {env_id!r} could not be imported ({told(error)}): mend it."
+        ) from error
 
 
 def _register_atari() -> None:

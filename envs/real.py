@@ -27,6 +27,7 @@ def make_real(
     stack: int = 1,
     max_steps: int | None = None,
     sticky: float = 0.0,
+    patience: float | None = None,
 ) -> VectorEnv:
     """The real game, `num_envs` times in this process, as stacked pixels.
 
@@ -40,11 +41,16 @@ def make_real(
         stack: Newest frames in an observation.
         max_steps: Truncate a game after this many steps; None: the game's own limit.
         sticky: Atari only: probability that the emulator repeats the last action (Machado et al., 2018).
+        patience: Seconds that one call of one game may take; None: for ever.
 
     Raises:
-        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package.
+        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package; later
+            on, if a game raises, hangs, or returns what is no outcome: the sentence tells its seed, step and action.
     """
-    games = [open_game(env_id, frame_size=frame_size, max_steps=max_steps, sticky=sticky) for _ in range(num_envs)]
+    games = [
+        open_game(env_id, frame_size=frame_size, max_steps=max_steps, sticky=sticky, patience=patience)
+        for _ in range(num_envs)
+    ]
     env = RealVectorEnv(games, frame_size)
     return env if stack == 1 else StackObservation(env, stack)
 

@@ -38,6 +38,7 @@ class RealDreams(TensorVectorEnv):
         horizon: int | None = 48,
         starts: Sequence[Replay] = (),
         max_steps: int | None = None,
+        patience: float | None = None,
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
@@ -53,6 +54,7 @@ class RealDreams(TensorVectorEnv):
             horizon: A game is truncated this many steps after its start; None: never.
             starts: The moments from which to play on.
             max_steps: Truncate a game after this many steps in all; None: the game's own limit.
+            patience: Seconds that one call of one game may take; None: for ever.
             device: Where the tensors are wanted.
             seed: Seeds the choice of starts until `reset` is given a seed.
 
@@ -64,7 +66,9 @@ class RealDreams(TensorVectorEnv):
         super().__init__(num_envs, horizon, device)
         self.world_model = None if world_model is None else open_model(world_model, self.device)
         self._observation, self._stack = observation, stack
-        self._games = [open_game(game, frame_size=frame_size, max_steps=max_steps) for _ in range(num_envs)]
+        self._games = [
+            open_game(game, frame_size=frame_size, max_steps=max_steps, patience=patience) for _ in range(num_envs)
+        ]
         self._blank = np.zeros((frame_size, frame_size, 3), np.uint8)
         dtype = np.uint8 if observation == "frames" else np.float32
         shape = self._look(self._blank[None]).shape[1:]

@@ -42,12 +42,18 @@ class RenderedGame(Game):
 
     def step(self, action: Any) -> Outcome:
         """Play on; a rendered game reports no lives."""
-        _, reward, terminated, truncated, _ = self._env.step(native(self._env.action_space, action))
-        return Outcome(float(reward), bool(terminated), bool(truncated), False)
+        seen, reward, terminated, truncated, _ = self._env.step(native(self._env.action_space, action))
+        if isinstance(seen, np.ndarray) and seen.dtype.kind == "f" and np.isnan(seen).any():
+            raise ValueError(f"the observation is {seen}")
+        return Outcome(reward, terminated, truncated, False)  # type: ignore[arg-type]  # seen to by the guard
 
     def frame(self) -> NDArray[np.uint8]:
         """The newest picture, (frame_size, frame_size, 3)."""
-        return self._shrink(self._render())
+        picture = self._render()
+        kind = _kind(picture)
+        if kind != self._kind:
+            raise TypeError(f"render() returned {kind}, at first {self._kind}")
+        return self._shrink(picture)
 
     def close(self) -> None:
         """Close the environment."""
@@ -62,8 +68,14 @@ class RenderedGame(Game):
     def _check_picture(self, env_id: str) -> None:
         self.reset(seed=0)
         picture = self._render()
+        self._kind = _kind(picture)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             raise UserError(f"{env_id} renders no uint8 pictures (height, width, 3): make its render() return them.")
+
+
+def _kind(picture: Any) -> str:
+    """What a picture is made of, in a few words."""
+    return f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
 
 
 def _make(env_id: str, max_steps: int | None) -> gym.Env[Any, Any]:

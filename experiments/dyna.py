@@ -59,10 +59,14 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
 
 def _train(run: "RunFolder", console: Console) -> None:
     from envs import make_real
+    from envs.catalogue import has_limit
     from experiments.cluster import ray_cluster
 
     game = run.settings.game
-    make_real(game.id, 1, frame_size=run.settings.model.frame_size, max_steps=game.max_steps).close()
+    make_real(game.id, 1, frame_size=run.settings.model.frame_size, **game.options).close()
+    if not (game.max_steps or has_limit(game.id)):
+        limit = run.settings.evaluate.max_steps
+        console.print(f"{game.id} has no step limit: judged games are cut off after {limit} (--evaluate.max-steps)")
     console.print("starting Ray")
     with ray_cluster(run.settings.cluster) as metrics:
         from experiments.training import train_rounds

@@ -70,7 +70,7 @@ def _run(options: Options, console: Console) -> None:
     from experiments.progress import ConsoleProgress
     from rl.policies import save_policy
 
-    make_real(options.game.id, 1, frame_size=options.frame_size, max_steps=options.game.max_steps).close()
+    make_real(options.game.id, 1, frame_size=options.frame_size, **options.game.options).close()
     console.print("starting Ray")
     with ray_cluster(_CLUSTER):
         from rl.expert import judge_expert, train_expert

@@ -14,6 +14,7 @@ from rl.policies import PolicySnapshot, load_policy
 from rl.settings import GameSettings
 from rl.under_way import as_note, newest_games, take_up
 from worldmodel.data.episode import Episode
+from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
 
@@ -29,6 +30,19 @@ class Shares:
         shares = (self.random, self.expert, self.policy)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares must not be negative and add up to 1, not {shares}")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What comes with a collector's episodes.
+
+    Attributes:
+        note: The games that are under way, to be written beside the play.
+        failure: Why there are fewer steps than were asked for; None if there are not.
+    """
+
+    note: str
+    failure: UserError | None
 
 
 class Collector:
@@ -51,7 +65,7 @@ class Collector:
             seed: The run's seed.
             expert: Folder of the expert's policy.
         """
-        made = make_real(game.id, envs, frame_size=frame_size, max_steps=game.max_steps)
+        made = make_real(game.id, envs, frame_size=frame_size, **game.options)
         self._spec = action_spec(made)
         self._env = cast(RealVectorEnv, made.unwrapped)
         self._game, self._index, self._seed = game, index, seed
@@ -84,11 +98,15 @@ class Collector:
         policy: PolicySnapshot | None,
         world_model: Path | None,
         delivered: int,
-    ) -> tuple[list[Episode], str]:
-        """What `collect` returns, and what is to be noted beside it: the games that are under way."""
+    ) -> tuple[list[Episode], Delivery]:
+        """What `collect` returns, and what comes with it; after a failure new games begin."""
         episodes = self.collect(steps, number, shares, policy, world_model, delivered)
-        assert self._play is not None
-        return episodes, as_note(self._play.under_way)
+        play = self._play
+        assert play is not None
+        if play.failure is None:
+            return episodes, Delivery(as_note(play.under_way), None)
+        self._play = None
+        return episodes, Delivery(as_note([]), play.failure)
 
     def collect(
         self,
@@ -108,7 +126,13 @@ class Collector:
             policy: The learning policy; needed if it has a share.
             world_model: Folder of the world model through whose encoder policies see; None if they see frames.
             delivered: Pieces of this round that this collector has played before; no two calls draw the same.
+
+        Raises:
+            UserError: If a game fails; those that fail while they are under way bring what was played, and are told by
+                `deliver`, or by the next call.
         """
+        if self._play is not None and self._play.failure is not None:
+            raise self._play.failure
         rng = np.random.default_rng([self._seed, number, self._index, delivered])
         play = self._play = self._play or self._begin(rng)
         self._env.later_seeds = rng.spawn(1)[0]

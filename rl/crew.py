@@ -73,13 +73,13 @@ class Crew:
 
     def gathering(self, order: Order) -> Gathering:
         """A round's collecting, not yet begun."""
-        return Gathering(self.collectors, self.buffer, self._play, order)
+        return Gathering(self.collectors, self.buffer, self._play, order, self._settings.collect.timeout)
 
     def evaluate(self, policy: PolicySnapshot | None) -> Evaluation:
         """Judge a policy, or random play if it is None, on the run's own games for judging."""
         judged, seed, eyes = self._settings.evaluate, self._settings.seed, self.world_model.folder
         evaluation: Evaluation = self.evaluator.ask(
-            lambda actor: actor.evaluate.remote(judged.episodes, seed, policy, eyes, judged.greedy)
+            lambda actor: actor.evaluate.remote(judged.episodes, seed, policy, eyes, judged.greedy), judged.timeout
         )
         return evaluation
 
@@ -107,7 +107,8 @@ class Crew:
 
     def _start_evaluator(self) -> Any:
         envs = min(self._settings.evaluate.episodes, self._settings.collect.envs)
-        return EvaluatorActor.remote(self._settings.game, self._settings.model.frame_size, envs)
+        size, longest = self._settings.model.frame_size, self._settings.evaluate.max_steps
+        return EvaluatorActor.remote(self._settings.game, size, envs, longest)
 
     def _start_learner(self) -> Any:
         settings = self._settings

@@ -195,7 +195,7 @@ class Dyna(ImaginationPPO):
         }
         if imagine.dream == "real":
             game = self.settings.game
-            only = {"game": game.id, "frame_size": self.settings.model.frame_size, "max_steps": game.max_steps}
+            only = {"game": game.id, "frame_size": self.settings.model.frame_size, **game.options}
             config.environment("envs:RealDreams-v0", env_config=common | only)
         else:
             only = {"shuffled": imagine.dream == "shuffled", "doubt_limit": imagine.doubt_limit}
@@ -282,7 +282,7 @@ class Dyna(ImaginationPPO):
 
 
 def _action_spec(settings: Settings) -> ActionSpec:
-    env = make_real(settings.game.id, 1, frame_size=settings.model.frame_size, max_steps=settings.game.max_steps)
+    env = make_real(settings.game.id, 1, frame_size=settings.model.frame_size, **settings.game.options)
     try:
         return action_spec(env)
     finally:

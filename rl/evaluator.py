@@ -1,5 +1,6 @@
 """Judging an agent in the real game, in an actor; nothing that is played here is ever learned from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -7,6 +8,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from envs.catalogue import has_limit
 from envs.real import RealVectorEnv, action_spec, make_real
 from rl.players import Glimpse, Player, Players
 from rl.policies import PolicySnapshot
@@ -17,9 +19,17 @@ from rl.statistics import Evaluation
 class Evaluator:
     """Plays real games to their end and reports every one of them."""
 
-    def __init__(self, game: GameSettings, frame_size: int, envs: int) -> None:
-        """Open the games: `envs` at a time, of frames `frame_size` pixels high and wide."""
-        made = make_real(game.id, envs, frame_size=frame_size, max_steps=game.max_steps)
+    def __init__(self, game: GameSettings, frame_size: int, envs: int, longest: int) -> None:
+        """Open the games.
+
+        Args:
+            game: Which game.
+            frame_size: Height and width of a frame, pixels.
+            envs: Games at a time.
+            longest: A game that has no limit of its own is cut off after so many steps.
+        """
+        limited = limited_game(game, longest)
+        made = make_real(limited.id, envs, frame_size=frame_size, **limited.options)
         self._env = cast(RealVectorEnv, made.unwrapped)
         self._players = Players(action_spec(made))
 
@@ -47,6 +57,11 @@ class Evaluator:
         player = players.trained(policy, world_model, greedy) if policy else players.random()
         seeds = np.random.default_rng([seed, 0]).integers(2**31, size=episodes)
         return _Match(self._env, player, seeds).play(np.random.default_rng([seed, 1]))
+
+
+def limited_game(game: GameSettings, longest: int) -> GameSettings:
+    """The game, cut off after `longest` steps if it has no limit: else a judgement might never end."""
+    return game if game.max_steps or has_limit(game.id) else replace(game, max_steps=longest)
 
 
 EvaluatorActor = ray.remote(num_cpus=0)(Evaluator)

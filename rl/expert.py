@@ -52,10 +52,10 @@ def expert_config(settings: ExpertSettings) -> PPOConfig:
     """RLlib's PPO in the real game, as its own env runner plays it."""
     game = {
         "env_id": settings.game.id,
-        "max_steps": settings.game.max_steps,
         "frame_size": settings.frame_size,
         "stack": settings.stack,
         "reward_scale": settings.reward_scale,
+        **settings.game.options,
     }
     return (
         PixelPPOConfig()
@@ -77,7 +77,7 @@ def expert_config(settings: ExpertSettings) -> PPOConfig:
 def judge_expert(settings: ExpertSettings, expert: PolicySnapshot, progress: Progress) -> Evaluation:
     """Play the expert in real games, to their end."""
     judged = settings.evaluate
-    evaluator = Evaluator(settings.game, settings.frame_size, min(judged.episodes, settings.envs))
+    evaluator = Evaluator(settings.game, settings.frame_size, min(judged.episodes, settings.envs), judged.max_steps)
     with progress.phase("evaluate", judged.episodes) as advance:
         result = evaluator.evaluate(judged.episodes, settings.seed, expert, greedy=judged.greedy)
         advance(judged.episodes, real_return=result.mean)

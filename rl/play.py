@@ -12,6 +12,7 @@ from envs.real import RealVectorEnv
 from rl.players import Glimpse, Player
 from rl.under_way import GameUnderWay, TakenUp
 from worldmodel.data.episode import Episode, EpisodeInfo
+from worldmodel.errors import UserError
 
 RECENT = 16
 """Newest frames that are remembered, for a player that takes over games under way: the largest stack it can see."""
@@ -70,7 +71,13 @@ class Turns:
 
 
 class Play:
-    """Real games under way in a vector environment; they go on from one `run` to the next."""
+    """Real games under way in a vector environment; they go on from one `run` to the next.
+
+    Attributes:
+        failure: How one of the games failed, with which all of them are over: they are out of step.
+    """
+
+    failure: UserError | None = None
 
     def __init__(self, env: RealVectorEnv, env_id: str, collector: int, seeds: Sequence[int]) -> None:
         """Begin a game with each of `seeds`, one an environment."""
@@ -98,7 +105,8 @@ class Play:
     ) -> list[Episode]:
         """Play `steps` steps in all (and fewer more than there are games), in round `number`.
 
-        Games that are under way at the end are cut off and go on in the next run, where they may change hands.
+        Games that are under way at the end are cut off and go on in the next run, where they may change hands. If one
+        fails, what was played up to there comes back, and `failure` says why it is less.
 
         Args:
             players: Who plays.
@@ -112,15 +120,20 @@ class Play:
             player.view.start(list(self._recent))
         moments: list[Moment] = []
         played = 0
-        while played < steps:
-            moments.append(self._step(players, turns, rng))
-            played += int(moments[-1].live.sum())
-        return self._cut(moments, players, number)
+        while played < steps and (moment := self._step(players, turns, rng)):
+            moments.append(moment)
+            played += int(moment.live.sum())
+        return self._cut(moments, players, number) if moments else []
 
-    def _step(self, players: Sequence[Player], turns: Turns, rng: np.random.Generator) -> Moment:
+    def _step(self, players: Sequence[Player], turns: Turns, rng: np.random.Generator) -> Moment | None:
+        """One step of all games; None if one of them failed."""
         began, live, seeds, player = self._over, ~self._over, self._env.game_seeds, turns.player.copy()
         seen, actions = self._recent[-1].frames, self._act(players, player, live, rng)
-        frames, rewards, terminated, truncated, _ = self._env.step(actions)
+        try:
+            frames, rewards, terminated, truncated, _ = self._env.step(actions)
+        except UserError as error:
+            self.failure = error
+            return None
         moment = Moment(seen, actions, rewards, terminated, truncated, self._env.life_lost, live, player, seeds,
                         self._started)  # fmt: skip
         turns.count(live)

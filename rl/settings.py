@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
@@ -17,6 +17,13 @@ class GameSettings:
     """the Gymnasium id: `CartPole-v1`, `ALE/Pong-v5`, or `my_module:MyGame-v0`"""
     max_steps: int | None = None
     """end a game (truncated) after this many steps; None: the game's own limit"""
+    patience: float | None = 60.0
+    """seconds that one call of the game may take before it counts as hanging; None: for ever"""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `envs.make_real` is told of the game beside its id."""
+        return {"max_steps": self.max_steps, "patience": self.patience}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class CollectSettings:
     """folder that `experiments/expert.py` wrote; needed if the expert's share is not 0"""
     capacity: int = 200_000
     """real steps that the buffer keeps; the oldest chunks go first"""
+    timeout: float = 900.0
+    """seconds within which a collector must bring its next 500 steps, or it is ended and started again"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,10 @@ class EvaluateSettings:
     """real games, played to their end"""
     greedy: bool = True
     """play the likeliest action, not a sampled one"""
+    max_steps: int = 10_000
+    """cut a judged game off after this many steps, where neither the game nor `game.max_steps` has a limit"""
+    timeout: float = 7200.0
+    """seconds within which the games of one judgement must be over"""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError
 
 from worldmodel.errors import UserError
 
 DEATHS = (RayActorError, OutOfMemoryError)
 """What a call raises whose actor died, or was killed by Ray because memory ran short."""
-_MOST_DEATHS = 3
+MOST_DEATHS = 3
 """deaths in one round that are too many"""
 _LAST_LINES = 3
 _SECONDS_BETWEEN_WORDS = 15.0
@@ -47,15 +47,20 @@ class Supervised:
         self._start, self._say, self._prepare = start, say, prepare
         self.actor = start()
 
-    def ask(self, call: Callable[[Any], Any]) -> Any:
-        """What `call`, given the actor's handle, brings; called once more after each death.
+    def ask(self, call: Callable[[Any], Any], timeout: float | None = None) -> Any:
+        """What `call`, given the actor's handle, brings within `timeout` seconds; called again after each death.
 
         Raises:
-            UserError: What the actor raised; or that it dies again and again.
+            UserError: What the actor raised; or that it dies again and again, or does not answer.
         """
         while True:
             try:
-                return ray.get(call(self.actor))
+                return ray.get(call(self.actor), timeout=timeout)
+            except GetTimeoutError as error:
+                raise UserError(
+                    f"{self.name} gave no answer within {timeout:g} s: mend the game if it hangs, or raise the timeout"
+                    " (--evaluate.timeout)."
+                ) from error
             except DEATHS as error:
                 self.revive(error)
 
@@ -67,7 +72,7 @@ class Supervised:
         """
         raise_user_error(error)
         self.deaths += 1
-        if self.deaths >= _MOST_DEATHS:
+        if self.deaths >= MOST_DEATHS:
             raise UserError(_storm(self.name, self.deaths, error)) from error
         self._say(f"{self.name} died ({cause_of_death(error)}) and is started again")
         ray.kill(self.actor)

@@ -10,11 +10,14 @@ from rl.buffer import BufferWriter
 from rl.collector import Collector, Shares
 from rl.policies import save_policy
 from rl.settings import GameSettings
+from rl.under_way import as_note, newest_games
+from worldmodel.data.mend import mend
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
+RANDOM = Shares()
 GAME = GameSettings("counting:Counting-v0")
 SEEN = replace(FRAMES, observation_shape=(16, 16, 3))
 ENCODED = replace(LATENTS, observation_shape=(1, 1, 3))
@@ -29,6 +32,13 @@ def same(left, right):
         a.info == b.info and np.array_equal(a.frames, b.frames) and np.array_equal(a.actions, b.actions)
         for a, b in zip(left, right, strict=True)
     )
+
+
+def delivered(player, steps, number=1, shares=RANDOM, policy=None):
+    """What a collector delivers: episodes, and the note that goes with them."""
+    episodes, delivery = player.deliver(steps, number, shares, policy, None, 0)
+    assert delivery.failure is None
+    return episodes, delivery.note
 
 
 def test_what_is_collected_keeps_the_convention_for_time_all_the_way_to_the_loss(tmp_path):
@@ -102,7 +112,7 @@ def test_a_collector_that_was_started_again_goes_on_as_if_nothing_had_been(tmp_p
     for number in (1, 2, 3, 4):
         restarted = Collector(GameSettings(game), 16, 4, 0, 5)
         assert restarted.take_up(tmp_path) == 0
-        episodes, note = restarted.deliver(37, number, shares, policy, None, 0)
+        episodes, note = delivered(restarted, 37, number, shares, policy)
         assert same(episodes, steady.collect(37, number, shares, policy))
         buffer.append(episodes, note)
     assert any(record.info.start for record in BufferReader(tmp_path).episodes)
@@ -113,7 +123,7 @@ def test_a_game_whose_beginning_is_gone_begins_anew(tmp_path):
     buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 12)
     notes = []
     for number in (1, 2):
-        episodes, note = player.deliver(12, number, Shares(), None, None, 0)
+        episodes, note = delivered(player, 12, number)
         buffer.append(episodes, note)
         notes = player._play.under_way
     reader = BufferReader(tmp_path)
@@ -128,7 +138,7 @@ def test_a_game_whose_beginning_is_gone_begins_anew(tmp_path):
 def test_a_game_that_shows_another_picture_begins_anew(tmp_path, monkeypatch):
     player = collector()
     buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 1000)
-    buffer.append(*player.deliver(12, 1, Shares(), None, None, 0))
+    buffer.append(*delivered(player, 12))
     going_on = sum(not game.over for game in player._play.under_way)
     monkeypatch.setattr("counting.paint", lambda *told: np.full((64, 64, 3), 7, np.uint8))
     assert collector().take_up(tmp_path) == going_on > 0
@@ -137,5 +147,37 @@ def test_a_game_that_shows_another_picture_begins_anew(tmp_path, monkeypatch):
 def test_another_number_of_games_at_a_time_begins_them_anew(tmp_path):
     player = collector()
     buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 1000)
-    buffer.append(*player.deliver(12, 1, Shares(), None, None, 0))
+    buffer.append(*delivered(player, 12))
     assert Collector(GAME, 16, 3, 0, 5).take_up(tmp_path) == 0
+
+
+def test_after_a_game_failed_others_begin_and_it_is_not_taken_up_again(tmp_path):
+    player = Collector(GameSettings("misbehaving:Raises-v0"), 16, 2, 0, 5)
+    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 10_000)
+    episodes, delivery = player.deliver(100, 1, Shares(), None, None, 0)
+    assert sum(map(len, episodes)) == 2 * 2
+    assert "failed in step" in str(delivery.failure)
+    buffer.append(episodes, delivery.note)
+    assert newest_games(tmp_path, 0) == []
+    again, _ = player.deliver(100, 1, Shares(), None, None, 1)
+    assert not {e.info.seed for e in again} & {e.info.seed for e in episodes}
+
+
+def test_a_failure_that_nobody_asked_for_is_told_by_the_next_call():
+    player = Collector(GameSettings("misbehaving:Raises-v0"), 16, 2, 0, 5)
+    player.collect(100, 1, Shares())
+    with pytest.raises(UserError, match="failed in step"):
+        player.collect(100, 1, Shares())
+
+
+def test_games_are_taken_up_from_what_is_left_of_the_play(tmp_path):
+    player = collector()
+    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 10_000)
+    notes = []
+    for number in (1, 2):
+        episodes, note = delivered(player, 12, number)
+        buffer.append(episodes, note)
+        notes.append(note)
+    (tmp_path / "000001.safetensors").unlink()
+    mend(tmp_path)
+    assert as_note(newest_games(tmp_path, 0)) == notes[0] != notes[1]

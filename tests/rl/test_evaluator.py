@@ -5,15 +5,17 @@ from test_collector import GAME, SEEN
 from test_play import Witness, check_stacks
 from test_policies import biased
 
-from rl.evaluator import Evaluator
+from rl.evaluator import Evaluator, limited_game
 from rl.players import Player, View
+from rl.settings import GameSettings
 from rl.statistics import Evaluation, bootstrap_interval
+from worldmodel.errors import UserError
 
 EPISODES, SEED = 23, 11
 
 
 def evaluate(envs, **arguments):
-    return Evaluator(GAME, 16, envs).evaluate(EPISODES, SEED, **arguments)
+    return Evaluator(GAME, 16, envs, 1000).evaluate(EPISODES, SEED, **arguments)
 
 
 @pytest.mark.parametrize("envs", [1, 4, 23, 30])
@@ -40,7 +42,7 @@ def test_greedy_is_a_choice():
 
 
 def test_an_evaluator_repeats_itself():
-    evaluator = Evaluator(GAME, 16, 4)
+    evaluator = Evaluator(GAME, 16, 4, 1000)
     first = evaluator.evaluate(EPISODES, SEED)
     assert evaluator.evaluate(EPISODES, SEED) == first
     assert evaluator.evaluate(EPISODES, SEED + 1) != first
@@ -72,3 +74,20 @@ def test_an_evaluation_sums_itself_up():
     judged = Evaluation((1.0, 2.0, 6.0), (4, 5, 6))
     assert (judged.mean, judged.steps) == (3.0, 15)
     assert judged.interval == bootstrap_interval((1.0, 2.0, 6.0))
+
+
+def test_a_game_that_never_ends_is_cut_off():
+    judged = Evaluator(GameSettings("misbehaving:Walk-v0"), 16, 2, longest=9).evaluate(3, SEED)
+    assert judged.lengths == (9, 9, 9)
+
+
+def test_a_game_with_a_limit_keeps_it():
+    for game in (GameSettings("CartPole-v1"), GameSettings("ALE/Pong-v5"), GameSettings("misbehaving:Walk-v0", 5)):
+        assert limited_game(game, 9) == game
+
+
+def test_a_game_that_fails_while_it_is_judged_is_told():
+    with pytest.raises(
+        UserError, match=r"misbehaving:Raises-v0 failed in step\([01]\) at step 3 of the game with seed"
+    ):
+        Evaluator(GameSettings("misbehaving:Raises-v0"), 16, 2, longest=9).evaluate(3, SEED)

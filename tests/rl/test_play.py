@@ -4,13 +4,15 @@ from typing import cast
 import numpy as np
 import pytest
 from counting import NO_ACTION, length_of, read, reward_of
+from misbehaving import BAD_STEP
 from playing import SPEC
 
 from envs.game import Game, Outcome
-from envs.real import RealVectorEnv, make_real
+from envs.real import RealVectorEnv, action_spec, make_real
 from rl.play import Play, Turns
 from rl.players import Player, View
 from rl.policies import RandomPolicy
+from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
 GAME, ENVS, SIZE = "counting:Counting-v0", 5, 16
@@ -177,3 +179,27 @@ def test_shares_hold_where_one_plays_much_longer_games():
         turns.assign(over)
         left[over] = length[turns.player[over]]
     assert np.allclose(steps / steps.sum(), (0.25, 0.75), atol=0.02)
+
+
+def test_what_was_played_before_a_game_fails_comes_back_whole():
+    env = make_real("misbehaving:Raises-v0", 3, frame_size=SIZE)
+    play = Play(cast(RealVectorEnv, env), "misbehaving:Raises-v0", 0, [5, 6, 7])
+    player = Player(RandomPolicy(action_spec(env)), View())
+    episodes = play.run([player], (1.0,), 100, 1, np.random.default_rng(0))
+    assert [episode.info.seed for episode in episodes] == [5, 6, 7]
+    for episode in episodes:
+        assert len(episode) == BAD_STEP - 1
+        assert episode.frames[:, 0, 0, 0].tolist() == [0, 1, 2]
+        assert not (episode.terminated | episode.truncated).any()
+    assert "step 3 of the game with seed 5" in str(play.failure)
+
+
+def test_a_game_that_fails_at_once_brings_nothing():
+    play = Play(RealVectorEnv([Failing()], SIZE), "failing", 0, [0])
+    assert run(play) == []
+    assert str(play.failure) == "Mend this."
+
+
+class Failing(Lives):
+    def step(self, action):
+        raise UserError("Mend this.")
