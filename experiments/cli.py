@@ -17,6 +17,7 @@ from experiments.presets import PRESETS, PresetName, smoke
 from rl.checks import check_settings
 from rl.settings import Settings
 from worldmodel.errors import UserError
+from worldmodel.files import is_full_disk
 from worldmodel.latent.config import BaseConfig
 
 PROGRAM = "python experiments/dyna.py"
@@ -118,9 +119,16 @@ def run_main(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> 
         return main(arguments)
     except UserError as error:
         # Ray wraps what an actor raises into an error of the same class whose text is a traceback.
-        sentence = escape(str(getattr(error, "cause", error)))
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {sentence}", soft_wrap=True)
-        return 2
+        return _refuse(str(getattr(error, "cause", error)))
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        return _refuse("a disk is full, perhaps that of temporary files: make room and give the same command again.")
+
+
+def _refuse(sentence: str) -> int:
+    Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+    return 2
 
 
 def _absolute(base: BaseConfig, name: str | None) -> BaseConfig:

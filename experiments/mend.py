@@ -1,4 +1,4 @@
-"""Set the damaged files of a run's real play aside, so that the run can go on without them."""
+"""Set aside what is damaged of a run, so that it can go on without that."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import tyro
 
 from experiments.cli import run_main
 from rl.lock import FolderLock
+from rl.run_folder import mend_rounds
 from worldmodel.data.index import holds_play
 from worldmodel.data.mend import mend
 from worldmodel.errors import UserError
@@ -18,7 +19,7 @@ from worldmodel.files import writing
 
 @dataclass(frozen=True)
 class Options:
-    """Move damaged files of a run's buffer aside, into its folder damaged/; all other play stays, nothing is deleted.
+    """Set aside what is damaged of a run: files of its buffer, whole rounds. All else stays, nothing is deleted.
 
     The run must have been stopped.
     """
@@ -35,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{folder} holds no buffer: name the folder of a run.")
     with writing(buffer):
         lock = FolderLock(buffer, patience=0)
-    found = mend(buffer)
+        found = mend(buffer) + mend_rounds(folder)
     lock.release()
-    print("\n".join(found) if found else f"{buffer} is whole.")
+    print("\n".join(found) if found else f"{folder} is whole.")
     return 0
 
 

@@ -11,6 +11,7 @@ from rl.progress import Progress
 from rl.reporting import Gauges, TensorBoardLog, WatchedProgress, write_metrics
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
+from worldmodel.files import writing
 
 
 class RoundAlgorithm(Protocol):
@@ -54,11 +55,12 @@ def train_rounds(algorithm: RoundAlgorithm, run: RunFolder, console: Console, ga
 def keep_round(algorithm: RoundAlgorithm, run: RunFolder, log: TensorBoardLog) -> None:
     """Put the last round on disk: its pictures and scalars, then the round itself by one rename."""
     report = algorithm.last_report
-    save_films(run.report, report.round, report.films)
-    log.write(report)
-    with run.commit(report) as folder:
-        algorithm.save_round(folder)
-    write_metrics(run.metrics, run.reports())
+    with writing(run.path):
+        save_films(run.report, report.round, report.films)
+        log.write(report)
+        with run.commit(report) as folder:
+            algorithm.save_round(folder)
+        write_metrics(run.metrics, run.reports())
 
 
 def _result(report: RoundReport) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl.statistics import Evaluation
+from worldmodel.errors import UserError
 from worldmodel.fidelity import Fidelity
 from worldmodel.files import write_json
 from worldmodel.plain import from_plain, to_plain
@@ -85,5 +86,13 @@ def save_report(path: Path, report: RoundReport) -> None:
 
 
 def load_report(path: Path) -> RoundReport:
-    """Read what `save_report` wrote."""
-    return from_plain(RoundReport, json.loads(path.read_text()), str(path))
+    """Read what `save_report` wrote.
+
+    Raises:
+        UserError: If it is damaged or missing.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it from a copy.") from error
+    return from_plain(RoundReport, values, str(path))

@@ -15,15 +15,17 @@ report/
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rl.checksums import damage, write_checksums
 from rl.round_report import RoundReport, load_report, save_report
 from rl.settings import Settings
 from worldmodel.errors import UserError
-from worldmodel.files import write_json
+from worldmodel.files import write_json, writing
 from worldmodel.plain import dotted, overlay, to_plain
 
 _MAY_CHANGE = ("rounds", "cluster.")
@@ -38,20 +40,23 @@ class RunFolder:
         settings: The run's settings.
 
     Raises:
-        UserError: If the folder holds a run with other settings, or something that is no run.
+        UserError: If the folder holds a run with other settings, or something that is no run; if its newest round is
+            damaged; if it can't be written.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path.absolute()
         self.settings = settings
         self._config = self.path / "config.json"
-        _check_free(self.path, self._config)
-        if self._config.exists():
-            _check_same(self._stored(), settings, self.path)
-        for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._config, to_plain(settings))
-        self._forget_unfinished()
+        with writing(self.path):
+            _check_free(self.path, self._config)
+            if self._config.exists():
+                _check_same(self._stored(), settings, self.path)
+            for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_json(self._config, to_plain(settings))
+            self._forget_unfinished()
+        self._check_newest()
 
     @property
     def buffer(self) -> Path:
@@ -93,25 +98,49 @@ class RunFolder:
 
     @contextmanager
     def commit(self, report: RoundReport) -> Iterator[Path]:
-        """A folder to save a round in; when the context is left without an error, the round is finished."""
+        """A folder to save a round in; when the context is left without an error, the round is finished.
+
+        Raises:
+            UserError: If it can't be written; nothing is left of it then.
+        """
         unfinished = self.rounds / f"{report.round:03d}.tmp"
-        unfinished.mkdir()
-        yield unfinished
-        save_report(unfinished / "report.json", report)
-        _flush(unfinished)
-        unfinished.rename(self.round_folder(report.round))
-        _flush_one(self.rounds)
-        self._link_world_models()
+        with writing(unfinished):
+            try:
+                unfinished.mkdir()
+                yield unfinished
+                save_report(unfinished / "report.json", report)
+                write_checksums(unfinished)
+                _flush(unfinished)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            unfinished.rename(self.round_folder(report.round))
+            _flush_one(self.rounds)
+            self._link_world_models()
 
     def _finished(self) -> list[Path]:
-        return sorted(folder for folder in self.rounds.iterdir() if folder.name.isdecimal())
+        return finished_rounds(self.path)
 
     def _forget_unfinished(self) -> None:
         for folder in self.rounds.glob("*.tmp"):
             shutil.rmtree(folder)
 
+    def _check_newest(self) -> None:
+        newest = self.round_folder(self.last_round)
+        if self.last_round and (found := damage(newest)):
+            raise UserError(
+                f"{newest} is damaged ({found}): restore it from a copy, or give"
+                f" `python experiments/mend.py {self.path}`, which sets it aside, to go on from the round before."
+            )
+
     def _stored(self) -> Settings:
-        return overlay(Settings(), json.loads(self._config.read_text()), str(self._config))
+        try:
+            values = json.loads(self._config.read_text())
+        except ValueError as error:
+            raise UserError(
+                f"{self._config} is damaged ({error}): restore it from a copy, or choose another --name."
+            ) from error
+        return overlay(Settings(), values, str(self._config))
 
     def _link_world_models(self) -> None:
         reports = [report for report in self.reports() if (self.round_folder(report.round) / "world_model").exists()]
@@ -127,6 +156,22 @@ class RunFolder:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("..") / "rounds" / f"{number:03d}" / "world_model")
         fresh.replace(link)
+
+
+def finished_rounds(run: Path) -> list[Path]:
+    """The folders of the finished rounds of the run in the folder `run`, in order."""
+    return sorted(folder for folder in (run / "rounds").iterdir() if folder.name.isdecimal())
+
+
+def mend_rounds(run: Path) -> list[str]:
+    """Set the damaged rounds of the run in the folder `run` aside. Returns what was wrong, a sentence each."""
+    found = []
+    for folder in finished_rounds(run) if (run / "rounds").is_dir() else ():
+        if reason := damage(folder):
+            aside = folder.with_name(f"{folder.name}.damaged.{time.time_ns()}")
+            folder.rename(aside)
+            found.append(f"{folder} was damaged ({reason}) and is now {aside.name}.")
+    return found
 
 
 def _check_free(path: Path, config: Path) -> None:

@@ -46,6 +46,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
+        if not (is_full_disk(error) or _is_of_files(error)):
+            raise
         raise UserError(_sentence(path, error)) from error
 
 
@@ -58,6 +60,13 @@ def is_full_disk(error: BaseException) -> bool:
 def free_space(path: Path) -> int:
     """Bytes that are free where `path` is, or will be."""
     return shutil.disk_usage(next(there for there in (path, *path.absolute().parents) if there.exists())).free
+
+
+def _is_of_files(error: BaseException) -> bool:
+    """Whether a file or a folder is at fault, not a connection."""
+    if isinstance(error, OSError):
+        return error.errno is not None and not isinstance(error, ConnectionError | TimeoutError)
+    return True
 
 
 def _sentence(path: Path, error: BaseException) -> str:

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -172,3 +173,13 @@ def test_the_script_shows_an_error_as_one_sentence():
     assert done.returncode == 2
     assert done.stderr == "error: rounds must be more than 0, not 0.\n"
     assert done.stdout == ""
+
+
+def test_a_full_disk_is_a_sentence_wherever_it_strikes(capsys):
+    def fails(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert run_main(fails, []) == 2
+    assert capsys.readouterr().err.startswith("error: a disk is full")
+    with pytest.raises(FileNotFoundError):
+        run_main(lambda arguments: Path("/nowhere").read_text(), [])

@@ -1,9 +1,15 @@
 import pytest
 from playing import buffer_of, counted
+from reports import FakeAlgorithm
+from rich.console import Console
+from test_training import NoGauges
 
 from experiments import mend
 from experiments.cli import run_main
+from experiments.training import train_rounds
 from rl.lock import FolderLock
+from rl.run_folder import RunFolder
+from rl.settings import Settings
 from worldmodel.data.reader import BufferReader
 
 
@@ -15,7 +21,7 @@ def run(tmp_path):
 
 def test_a_whole_run_is_said_to_be(run, capsys):
     assert run_main(mend.main, [str(run)]) == 0
-    assert capsys.readouterr().out == f"{run / 'buffer'} is whole.\n"
+    assert capsys.readouterr().out == f"{run} is whole.\n"
 
 
 @pytest.mark.parametrize("named", ["", "buffer"])
@@ -37,3 +43,17 @@ def test_a_run_that_goes_on_is_left_alone(run, capsys):
     assert run_main(mend.main, [str(run)]) == 2
     assert "in use by another process" in capsys.readouterr().err
     lock.release()
+
+
+def test_a_damaged_round_is_set_aside_and_the_run_goes_on_from_the_one_before(tmp_path, capsys):
+    settings = Settings(rounds=3)
+    train_rounds(FakeAlgorithm(), RunFolder(tmp_path, settings), Console(quiet=True), NoGauges())
+    (tmp_path / "rounds" / "003" / "state").write_text("x")
+    buffer_of(tmp_path / "buffer", [counted(1)])
+    assert run_main(mend.main, [str(tmp_path)]) == 0
+    assert "003 was damaged (state has changed) and is now 003.damaged." in capsys.readouterr().out
+    run = RunFolder(tmp_path, settings)
+    assert run.last_round == 2
+    train_rounds(FakeAlgorithm(), run, Console(quiet=True), NoGauges())
+    assert [report.round for report in run.reports()] == [1, 2, 3]
+    assert len(list(run.rounds.iterdir())) == 4

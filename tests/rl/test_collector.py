@@ -10,8 +10,7 @@ from rl.buffer import BufferWriter
 from rl.collector import Collector, Shares
 from rl.policies import save_policy
 from rl.settings import GameSettings
-from rl.under_way import as_note, newest_games
-from worldmodel.data.mend import mend
+from rl.under_way import newest_games
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.errors import UserError
@@ -168,16 +167,3 @@ def test_a_failure_that_nobody_asked_for_is_told_by_the_next_call():
     player.collect(100, 1, Shares())
     with pytest.raises(UserError, match="failed in step"):
         player.collect(100, 1, Shares())
-
-
-def test_games_are_taken_up_from_what_is_left_of_the_play(tmp_path):
-    player = collector()
-    buffer = BufferWriter(tmp_path, (16, 16, 3), player.action_spec(), 10_000)
-    notes = []
-    for number in (1, 2):
-        episodes, note = delivered(player, 12, number)
-        buffer.append(episodes, note)
-        notes.append(note)
-    (tmp_path / "000001.safetensors").unlink()
-    mend(tmp_path)
-    assert as_note(newest_games(tmp_path, 0)) == notes[0] != notes[1]

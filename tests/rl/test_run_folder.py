@@ -1,7 +1,9 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from disks import fill, small_disk
 from reports import make_film, make_report
 
 from rl.round_report import load_report, save_report
@@ -93,3 +95,50 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="no run"):
         RunFolder(tmp_path, Settings())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_round_that_is_not_as_it_was_written_is_refused_by_name(tmp_path):
+    run = RunFolder(tmp_path / "run", Settings())
+    finish(run, 1)
+    for name, spoil in (("world_model/weights", "2"), ("report.json", "{}"), ("checksums.json", "[")):
+        path = run.round_folder(1) / name
+        whole = path.read_text()
+        path.write_text(spoil)
+        with pytest.raises(UserError, match=rf"001 is damaged \(.*experiments/mend\.py {run.path}"):
+            RunFolder(tmp_path / "run", Settings())
+        path.unlink()
+        with pytest.raises(UserError, match=f"{path.name} is missing"):
+            RunFolder(tmp_path / "run", Settings())
+        path.write_text(whole)
+    assert RunFolder(tmp_path / "run", Settings()).last_round == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"fit": {"stepz": 3}}', '{"fit": 3}', "\x00"])
+def test_a_damaged_config_is_refused_by_name(tmp_path, text):
+    RunFolder(tmp_path / "run", Settings())
+    (tmp_path / "run" / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"run/config\.json"):
+        RunFolder(tmp_path / "run", Settings())
+
+
+def test_a_folder_that_nobody_may_write_to_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"/proc/run could not be written"):
+        RunFolder(Path("/proc/run"), Settings())
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run could not be written"):
+        RunFolder(tmp_path / "file" / "run", Settings())
+
+
+def test_a_full_disk_leaves_the_rounds_before_and_nothing_of_the_new_one(tmp_path):
+    with small_disk(tmp_path / "disk", 256) as disk:
+        run = RunFolder(disk / "run", Settings())
+        finish(run, 1)
+        ballast = fill(disk, leave=20_000)
+        refused = pytest.raises(UserError, match=r"rounds/002\.tmp could not be written, because the disk is full")
+        with refused, run.commit(make_report(2)) as folder:
+            (folder / "weights").write_bytes(bytes(100_000))
+        assert [path.name for path in run.rounds.iterdir()] == ["001"]
+        ballast.unlink()
+        run = RunFolder(disk / "run", Settings())
+        finish(run, 2)
+        assert RunFolder(disk / "run", Settings()).last_round == 2

@@ -46,6 +46,9 @@ def test_a_folder_that_nobody_may_write_to_is_told(tmp_path):
 
 
 def test_other_errors_pass():
+    for error in (TimeoutError("no answer"), ConnectionResetError(errno.ECONNRESET, "reset")):
+        with pytest.raises(type(error)), writing(Path("a")):
+            raise error
     with pytest.raises(ZeroDivisionError), writing(Path("a")):
         _ = 1 / 0
     with pytest.raises(UserError, match=r"^Mend this\.$"), writing(Path("a")):
