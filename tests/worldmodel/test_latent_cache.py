@@ -12,9 +12,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.encoded = 0
         self.offset = 0.0
+        self.batches = []
 
     def encode(self, frames):
         self.encoded += len(frames)
+        self.batches.append(len(frames))
         return frames[:, :1, :1].permute(0, 3, 1, 2).float() + self.offset
 
 
@@ -70,3 +72,14 @@ def test_a_cleared_cache_encodes_anew(tmp_path):
     cache.extend()
     assert (cache[torch.tensor([[0, 1], [2, 2]])][:, :, 0, 0, 0] == torch.tensor([[5.0, 6], [7, 7]])).all()
     assert reader.frame_shape == (SIZE, SIZE, 3)
+
+
+def test_frames_are_encoded_in_the_same_batches_whenever_they_came(tmp_path):
+    reader, encoders = buffer_of(tmp_path, [counted(tag) for tag in range(24)]), (Encoder(), Encoder())
+    early, late = (LatentCache(reader, encoder, torch.device("cpu")) for encoder in encoders)
+    early.extend()
+    writer_at(tmp_path).append([counted(tag) for tag in range(30)])
+    reader.refresh()
+    early.extend()
+    late.extend()
+    assert encoders[0].batches == encoders[1].batches

@@ -79,6 +79,7 @@ class BufferReader:
         end_frame_id: One past the newest frame's id; as long as nothing is evicted, the same as `num_frames`.
         action_spec: The game's actions.
         frame_shape: (height, width, 3).
+        chunk_firsts: int64, (chunks + 1,): the first frame's id of every chunk that is there, then `end_frame_id`.
         episodes: All episodes that are there, oldest first.
         steps: All their steps.
         table: The episodes as columns.
@@ -130,9 +131,9 @@ class BufferReader:
             raise IndexError(f"frame ids go from {self.first_frame_id} to {self.end_frame_id - 1}")
         order = np.argsort(ids, kind="stable")
         ordered = ids[order]
-        cuts = np.searchsorted(ordered, self._chunk_firsts)
+        cuts = np.searchsorted(ordered, self.chunk_firsts)
         frames = np.empty((ids.size, *self.frame_shape), np.uint8)
-        for chunk, first, begin, end in zip(self._chunks, self._chunk_firsts[:-1], cuts[:-1], cuts[1:], strict=True):
+        for chunk, first, begin, end in zip(self._chunks, self.chunk_firsts[:-1], cuts[:-1], cuts[1:], strict=True):
             if begin < end:
                 frames[order[begin:end]] = chunk.frames[ordered[begin:end] - first]
         return frames.reshape(*np.shape(index), *self.frame_shape)
@@ -157,7 +158,7 @@ class BufferReader:
         self.frame_shape = index.frame_shape
         self._chunks = [self._mapped[entry.sha256] for entry in index.there]
         sizes = [index.evicted.frames, *(entry.frames for entry in index.there)]
-        self._chunk_firsts = np.cumsum(sizes, dtype=np.int64)
+        self.chunk_firsts = np.cumsum(sizes, dtype=np.int64)
         self.steps = _join(self._chunks, index.action_spec)
         self.table = _table(index)
         self.episodes = _records(index, self.table, self.steps)

@@ -1,11 +1,16 @@
 """Every frame of a buffer, encoded once."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data.reader import BufferReader
 from worldmodel.latent.autoencoder import Autoencoder
+
+_BATCH = 256
 
 
 class LatentCache:
@@ -27,7 +32,7 @@ class LatentCache:
         known = [] if self._latents is None else [self._latents[max(self._reader.first_frame_id - self._first, 0) :]]
         self._first = self._reader.first_frame_id
         begin = self._first + sum(map(len, known))
-        self._latents = torch.cat([*known, *self._encoded(begin, self._reader.end_frame_id)])
+        self._latents = torch.cat([*known, *self._encoded(begin)])
 
     def __getitem__(self, frame_ids: Tensor) -> Tensor:
         """Latents (*frame_ids.shape, channels, h, w) of frames that `extend` has seen."""
@@ -35,7 +40,12 @@ class LatentCache:
         return self._latents[frame_ids - self._first]
 
     @torch.no_grad()
-    def _encoded(self, begin: int, end: int) -> list[Tensor]:
-        batches = np.split(np.arange(begin, end), np.arange(256, max(end - begin, 1), 256))
-        frames = (torch.from_numpy(self._reader.frames(ids)).to(self._device) for ids in batches if len(ids))
+    def _encoded(self, begin: int) -> list[Tensor]:
+        frames = (torch.from_numpy(self._reader.frames(ids)).to(self._device) for ids in self._batches(begin))
         return [self._autoencoder.encode(batch) for batch in frames]
+
+    def _batches(self, begin: int) -> list[NDArray[np.int64]]:
+        """Frame ids from `begin` on, each time cut in the same places: a batch's size may decide the last bits."""
+        firsts = self._reader.chunk_firsts
+        chunks = (np.arange(first, last) for first, last in pairwise(firsts[firsts >= begin]))
+        return [batch for chunk in chunks for batch in np.split(chunk, range(_BATCH, len(chunk), _BATCH))]
