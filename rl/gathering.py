@@ -62,7 +62,7 @@ class Gathering:
         self._collectors, self._buffer, self._order, self._timeout = collectors, buffer, order, timeout
         self._status = buffer.ask(lambda actor: actor.status.remote())
         mine = [chunk for chunk in read_index(folder).chunks if chunk.episodes[0].info.round == order.round]
-        self.steps = sum(chunk.steps for chunk in mine)
+        self.steps = sum(chunk.steps for chunk in mine if not chunk.lost)
         self._delivered = Counter(chunk.episodes[0].info.collector for chunk in mine)
         self._playing: dict[Any, _Piece] = {}
         self._failure: UserError | None = None

@@ -51,10 +51,10 @@ def newest_games(folder: Path, collector: int) -> list[GameUnderWay]:
     """What was under way when `collector` last wrote to the buffer in `folder`; nothing if it never did."""
     if not holds_play(folder):
         return []
-    for chunk in reversed(read_index(folder).there):
-        if chunk.episodes[0].info.collector == collector:
-            return [GameUnderWay(**game) for game in json.loads(read_note(folder, chunk) or "[]")]
-    return []
+    mine = [chunk for chunk in read_index(folder).chunks if chunk.episodes[0].info.collector == collector]
+    if not mine or mine[-1].lost:
+        return []
+    return [GameUnderWay(**game) for game in json.loads(read_note(folder, mine[-1]) or "[]")]
 
 
 def take_up(env: RealVectorEnv, games: Sequence[GameUnderWay], folder: Path, collector: int, count: int) -> TakenUp:
