@@ -105,7 +105,7 @@ class LatentFitter:
         model = self.model
         alone: dict[str, list[nn.Module]] = {"autoencoder": [model.autoencoder], "head": [model.head]}
         parts = alone.get(self._stage.name, [model.denoiser, model.head])
-        return (parameter for part in parts for parameter in part.parameters() if parameter.requires_grad)
+        return (parameter for part in parts for parameter in _by_name(part) if parameter.requires_grad)
 
     def _update(self) -> dict[str, Tensor]:
         losses = self._losses()
@@ -156,3 +156,12 @@ class LatentFitter:
         if not np.isfinite(value):
             raise UserError(f"the {name} loss became {value}: lower fit.learning-rate and resume the run.")
         return value
+
+
+def _by_name(part: nn.Module) -> list[nn.Parameter]:
+    """Its parameters in the order of their names.
+
+    A model that was read from disk may have its modules in another order, which the last bits of a gradient's norm see.
+    """
+    named = dict(part.named_parameters())
+    return [named[name] for name in sorted(named)]
