@@ -7,9 +7,9 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from envs.game import Game
-from envs.guarded import GuardedGame, told
+from envs.guarded import GuardedGame
 from envs.patience import time_limit
-from worldmodel.errors import UserError
+from worldmodel.errors import UserError, in_short
 
 _ATARI = "ale_py.vector_env:AtariVectorEnv"
 
@@ -34,7 +34,9 @@ def open_game(
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{env_id} could not be opened ({told(error)}): mend the game, or choose another.") from error
+        raise UserError(
+            f"{env_id} could not be opened ({in_short(error)}): mend the game, or choose another."
+        ) from error
     return GuardedGame(game, env_id, patience)
 
 
@@ -74,7 +76,7 @@ def _import(module: str, env_id: str) -> None:
         raise UserError(f"{env_id!r} needs the module {error.name!r}: install it, or mend the id.") from error
     except Exception as error:
         raise UserError(
-            f"the module {module!r} of {env_id!r} could not be imported ({told(error)}): mend it."
+            f"the module {module!r} of {env_id!r} could not be imported ({in_short(error)}): mend it."
         ) from error
 
 

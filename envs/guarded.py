@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs.game import Game, Outcome
 from envs.patience import time_limit
-from worldmodel.errors import UserError
+from worldmodel.errors import UserError, in_short
 from worldmodel.spaces import ActionSpec
 
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
@@ -55,14 +55,8 @@ class GuardedGame(Game):
         except Exception as error:
             raise UserError(
                 f"{self._env_id} failed in {call} at step {self._steps} of the game with seed {self._seed}"
-                f" ({told(error)}): mend the game, or choose another."
+                f" ({in_short(error)}): mend the game, or choose another."
             ) from error
-
-
-def told(error: Exception) -> str:
-    """An error of somebody else's in a few words, on one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _check_action(spec: ActionSpec, action: Any) -> None:

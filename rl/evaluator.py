@@ -12,14 +12,16 @@ from envs.catalogue import has_limit
 from envs.real import RealVectorEnv, action_spec, make_real
 from rl.players import Glimpse, Player, Players
 from rl.policies import PolicySnapshot
-from rl.settings import GameSettings
+from rl.settings import EvaluateSettings, GameSettings
 from rl.statistics import Evaluation
 
 
 class Evaluator:
     """Plays real games to their end and reports every one of them."""
 
-    def __init__(self, game: GameSettings, frame_size: int, envs: int, longest: int) -> None:
+    def __init__(
+        self, game: GameSettings, frame_size: int, envs: int, longest: int = EvaluateSettings.max_steps
+    ) -> None:
         """Open the games.
 
         Args:

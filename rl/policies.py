@@ -3,6 +3,7 @@
 Torch and RLlib are imported only where a network is built: a collector of random play does without them.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from envs.actions import space_of
 from envs.encoded import stacked_space
 from worldmodel.data.episode import Source
-from worldmodel.errors import UserError
-from worldmodel.files import write_json, write_whole
+from worldmodel.errors import UserError, in_short
+from worldmodel.files import write_json, write_whole, writing
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec, Observation
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from rl.module import PixelModule
 
 _WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
-_NUMBERS = ("version", "world_model_version", "real_steps")
 
 
 class Policy(Protocol):
@@ -133,12 +134,17 @@ class ModulePolicy:
     """A network that plays, on the CPU."""
 
     def __init__(self, snapshot: PolicySnapshot, greedy: bool) -> None:
-        """Build the network of `snapshot`; `greedy` takes the likeliest action, else it is sampled."""
+        """Build the network of `snapshot`; `greedy` takes the likeliest action, else it is sampled.
+
+        Raises:
+            UserError: If its weights are not those of its network.
+        """
         self.version = snapshot.version
         self.world_model_version = snapshot.world_model_version
         self.source: Source = snapshot.source
         self._greedy = greedy
         self._module = snapshot.spec.build()
+        _check_weights(self._module.get_state(inference_only=False), snapshot.weights)
         self._module.set_state(dict(snapshot.weights))
 
     def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -158,26 +164,51 @@ def _generator(rng: np.random.Generator) -> "torch.Generator":
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
+def _check_weights(own: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> None:
+    # RLlib leaves a weight that is missing as it was drawn.
+    wanted, found = ({name: np.shape(array) for name, array in weights.items()} for weights in (own, given))
+    if odd := {name for name, _ in wanted.items() ^ found.items()}:
+        raise UserError(f"the policy's weights do not fit its network ({min(odd)}): give a policy as it was saved.")
+
+
 def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:
     """Write a policy to `folder`: `policy.safetensors` and `policy.json`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / _WEIGHTS, save({name: np.ascontiguousarray(w) for name, w in snapshot.weights.items()}))
-    numbers = {name: getattr(snapshot, name) for name in _NUMBERS}
-    write_json(folder / _SPEC, {"spec": to_plain(snapshot.spec), **numbers})
+    weights = save({name: np.ascontiguousarray(w) for name, w in snapshot.weights.items()})
+    checksum = hashlib.sha256(weights).hexdigest()
+    card = _Card(snapshot.spec, snapshot.version, snapshot.world_model_version, snapshot.real_steps, checksum)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / _WEIGHTS, weights)
+    write_json(folder / _SPEC, to_plain(card))
 
 
 def load_policy(folder: str | Path, source: Source = "policy") -> PolicySnapshot:
     """Read what `save_policy` wrote; its episodes will be marked with `source`.
 
     Raises:
-        UserError: If there is no policy in `folder`.
+        UserError: If there is no policy in `folder`, or it is damaged.
     """
     folder = Path(folder)
     try:
-        stored = json.loads((folder / _SPEC).read_text())
-        weights = load((folder / _WEIGHTS).read_bytes())
-    except FileNotFoundError as error:
+        card = from_plain(_Card, json.loads((folder / _SPEC).read_text()), str(folder / _SPEC))
+        weights = (folder / _WEIGHTS).read_bytes()
+        if card.sha256 not in (None, hashlib.sha256(weights).hexdigest()):
+            raise ValueError(f"the checksum of {_WEIGHTS} differs")
+        arrays = load(weights)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder} holds no policy ({error.filename} is missing): train one there first.") from error
-    spec = from_plain(PolicySpec, stored["spec"], str(folder / _SPEC))
-    return PolicySnapshot(spec, weights, source=source, **{name: stored[name] for name in _NUMBERS})
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder} is damaged ({in_short(error)}): restore it from a copy, or train anew.") from error
+    return PolicySnapshot(card.spec, arrays, card.version, card.world_model_version, source, card.real_steps)
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What `policy.json` says."""
+
+    spec: PolicySpec
+    version: int
+    world_model_version: int
+    real_steps: int
+    sha256: str | None = None

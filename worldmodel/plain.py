@@ -39,7 +39,10 @@ def from_plain(kind: type[T], values: Any, source: str) -> T:
     for field in fields(kind):  # type: ignore[arg-type]
         if field.name not in converted and not _has_default(field):
             raise UserError(f"{source}: {field.name!r} is missing; write it, or take a whole file.")
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}.") from error
 
 
 def overlay(base: T, values: Any, source: str, prefix: str = "") -> T:

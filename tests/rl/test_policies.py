@@ -2,6 +2,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from damage import spoiled
 
 from rl.module import PixelModuleConfig
 from rl.policies import ModulePolicy, PolicySnapshot, PolicySpec, RandomPolicy, load_policy, save_policy
@@ -68,3 +69,35 @@ def test_a_saved_policy_comes_back(tmp_path, spec):
 def test_a_folder_without_a_policy_is_refused(tmp_path):
     with pytest.raises(UserError, match="no policy"):
         load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_a_damaged_policy_is_refused_in_a_sentence(tmp_path, name):
+    save_policy(tmp_path, snapshot())
+    path = tmp_path / name
+    whole = path.read_bytes()
+    for told, data in spoiled(whole, cuts=20, flips=200):
+        path.write_bytes(data)
+        try:
+            loaded = load_policy(tmp_path)
+        except UserError as error:
+            assert str(tmp_path) in str(error), told
+            assert "\n" not in str(error), told
+        else:
+            assert name == "policy.json", f"{told} went unseen"
+            assert loaded.weights
+
+
+@pytest.mark.parametrize("text", ["", "null", "3", "[]", "{}", '{"spec": 3}', '{"spec": {}}', '"spec"'])
+def test_another_file_is_no_policy(tmp_path, text):
+    save_policy(tmp_path, snapshot())
+    (tmp_path / "policy.json").write_text(text)
+    with pytest.raises(UserError, match=str(tmp_path)):
+        load_policy(tmp_path)
+
+
+def test_weights_of_another_network_are_refused():
+    weights = dict(snapshot().weights)
+    for changed in (dict(list(weights.items())[1:]), {name: array[..., :1] for name, array in weights.items()}):
+        with pytest.raises(UserError, match="do not fit its network"):
+            ModulePolicy(snapshot(weights=changed), greedy=True)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from counting import CountingWorldModel, length_of, read
+from damage import spoiled
 from playing import SIZE, buffer_of, counted, writer_at
+from safetensors.numpy import save
 
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import StartMix, draw_starts, load_starts, save_starts
@@ -72,3 +74,29 @@ def test_without_play_there_is_no_start(tmp_path):
         draw(BufferReader(tmp_path / "empty"))
     with pytest.raises(UserError, match="missing"):
         load_starts(tmp_path / "starts.safetensors")
+
+
+def test_damaged_starts_are_refused_or_have_their_shape(tmp_path, reader):
+    path = tmp_path / "starts.safetensors"
+    save_starts(path, draw(reader, count=20))
+    whole = path.read_bytes()
+    for told, data in spoiled(whole, cuts=20, flips=300):
+        path.write_bytes(data)
+        try:
+            loaded = load_starts(path)
+        except UserError as error:
+            assert f"{path} is damaged" in str(error), told
+            assert "\n" not in str(error), told
+        else:
+            assert loaded.frames.shape[:2] == loaded.mask.shape, told
+
+
+def test_other_arrays_are_no_starts(tmp_path, reader):
+    path = tmp_path / "starts.safetensors"
+    starts = draw(reader, count=4)
+    whole = {"frames": starts.frames, "actions": starts.actions, "mask": starts.mask}
+    for name in whole:
+        for change in (whole[name][:2], whole[name].astype(np.float64), whole[name][0]):
+            path.write_bytes(save({**whole, name: np.ascontiguousarray(change)}))
+            with pytest.raises(UserError, match=f"{path} is damaged"):
+                load_starts(path)

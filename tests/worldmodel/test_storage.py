@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from damage import spoiled
+from disks import small_disk
 from safetensors.torch import load_file, save_file
 from tiny import CONFIG, dreamed, stir, tiny
 
@@ -201,3 +203,20 @@ def test_the_base_keeps_its_name_while_the_adapter_learns(stored, tmp_path):
     model.save_pretrained(tmp_path)
     cards = [json.loads((place / "config.json").read_text()) for place in (stored, tmp_path)]
     assert cards[0]["base"] == cards[1]["base"]
+
+
+@pytest.mark.parametrize("name", [*FILES, "scheduler/scheduler_config.json", "vae/config.json"])
+def test_a_damaged_file_is_refused_in_a_sentence_or_harms_nothing(folder, name):
+    path = folder / name
+    for told, data in spoiled(path.read_bytes(), cuts=2, flips=8):
+        path.write_bytes(data)
+        try:
+            load_world_model(folder)
+        except UserError as error:
+            assert str(folder) in str(error), told
+            assert "\n" not in str(error), told
+
+
+def test_a_full_disk_is_told_by_the_folder(tmp_path):
+    with small_disk(tmp_path / "disk", 1024) as disk, pytest.raises(UserError, match=f"{disk / 'm'}.* disk is full"):
+        tiny(adapted=True).save_pretrained(disk / "m")

@@ -154,6 +154,10 @@ def _index(stored: dict[str, Any], source: str) -> BufferIndex:
 
 
 def _chunk(file: str, sha256: str, episodes: list[dict[str, Any]], lost: bool) -> ChunkEntry:
+    if Path(file).name != file:
+        raise UserError(
+            f"the buffer's index names {file!r}, which lies elsewhere: take an index that its writer wrote."
+        )
     return ChunkEntry(file, sha256, tuple(_episode(**episode) for episode in episodes), lost)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from worldmodel.data.reader import BufferReader
-from worldmodel.errors import UserError
+from worldmodel.errors import UserError, in_short
 from worldmodel.files import write_whole
 
 NEAR_END = (5, 20)
@@ -81,14 +82,28 @@ def load_starts(path: str | Path) -> Starts:
     """Read what `save_starts` wrote.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If there is no such file, or it is damaged.
     """
     try:
         arrays = load(Path(path).read_bytes())
+        frames, actions, mask = (arrays[name] for name in ("frames", "actions", "mask"))
+        _check_arrays(frames, actions, mask)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: give the starts of the dreams, or a folder that holds them.") from error
-    unknown = np.full(len(arrays["mask"]), -1)
-    return Starts(arrays["frames"], arrays["actions"], arrays["mask"], unknown, unknown.copy())
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({in_short(error)}): save the starts again.") from error
+    unknown = np.full(len(mask), -1)
+    return Starts(frames, actions, mask, unknown, unknown.copy())
+
+
+def _check_arrays(frames: NDArray[Any], actions: NDArray[Any], mask: NDArray[Any]) -> None:
+    if mask.dtype != np.bool_ or mask.ndim != 2 or not mask.shape[1]:
+        raise ValueError(f"its mask is {mask.dtype} {mask.shape}")
+    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[:2] != mask.shape or frames.shape[4] != 3:
+        raise ValueError(f"its frames are {frames.dtype} {frames.shape}")
+    count, context = mask.shape
+    if actions.dtype not in (np.int64, np.float32) or actions.shape[:2] != (count, context - 1):
+        raise ValueError(f"its actions are {actions.dtype} {actions.shape}")
 
 
 Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]

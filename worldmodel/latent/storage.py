@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.errors import UserError
-from worldmodel.files import write_json
+from worldmodel.errors import UserError, in_short
+from worldmodel.files import write_json, writing
 from worldmodel.latent.adapter import base_weights
 from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import BaseConfig, LatentConfig
@@ -86,7 +86,16 @@ class Loading:
 
 
 def save(model: LatentWorldModel, folder: Path, variant: str | None = None) -> None:
-    """Write the model to `folder`, which is made if it is not there."""
+    """Write the model to `folder`, which is made if it is not there.
+
+    Raises:
+        UserError: If the disk is full, or nobody may write there.
+    """
+    with writing(folder):
+        _save_parts(model, folder, variant)
+
+
+def _save_parts(model: LatentWorldModel, folder: Path, variant: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base = {name: tensor.contiguous() for name, tensor in base_weights(model.denoiser).items()}
     own, marks = model.own_networks(), model.origin.marks if model.origin else None
@@ -122,7 +131,7 @@ def load(folder: Path, how: Loading) -> LatentWorldModel:
         if card.adapted:
             _wear(model, folder / "adapter", card.base)
     except _DAMAGE as error:
-        raise UserError(f"{folder} is damaged ({error}): save the world model again.") from error
+        raise UserError(f"{folder} is damaged ({in_short(error)}): save the world model again.") from error
     if how.dtype:
         model.cast(how.dtype)
     return model.eval()
@@ -138,7 +147,7 @@ def load_adapter(model: LatentWorldModel, folder: Path) -> None:
         _wear(model, folder, _name(model, base_weights(model.denoiser), model.own_networks()))
     except _DAMAGE as error:
         raise UserError(
-            f"{folder} is no adapter for this denoiser ({error}): take one that peft saved for it."
+            f"{folder} is no adapter for this denoiser ({in_short(error)}): take one that peft saved for it."
         ) from error
 
 
@@ -189,7 +198,10 @@ def _fill(model: LatentWorldModel, folder: Path, own: tuple[str, ...], variant: 
     for name, statistic in _statistics(model).items():
         statistic.copy_(statistics[name])
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
-    model.scheduler = _read_scheduler(folder / "scheduler")
+    try:
+        model.scheduler = _read_scheduler(folder / "scheduler")
+    except UserError as error:
+        raise UserError(f"{folder / 'scheduler'} was changed: {error}") from error
 
 
 def _add(denoiser: Denoiser, additions: dict[str, Tensor]) -> None:
