@@ -5,13 +5,15 @@ from typing import Any
 
 from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
+from worldmodel.fitting import check_optimizer
 from worldmodel.plain import dotted
 
 _POSITIVE = (
     "rounds", "collect.collectors", "collect.envs", "collect.first_steps", "collect.steps", "collect.capacity",
-    "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.unroll",
-    "fit.learning_rate", "imagine.stack", "imagine.dreams", "imagine.horizon", "imagine.steps", "imagine.rollout",
-    "imagine.minibatch", "imagine.epochs", "imagine.learning_rate", "evaluate.episodes",
+    "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.accumulate",
+    "fit.unroll", "fit.learning_rate", "fit.snr_gamma", "imagine.stack", "imagine.dreams", "imagine.horizon",
+    "imagine.steps", "imagine.rollout", "imagine.minibatch", "imagine.epochs", "imagine.learning_rate",
+    "evaluate.episodes",
 )  # fmt: skip
 _EXPERT_POSITIVE = (
     "steps", "frame_size", "stack", "envs", "rollout", "minibatch", "epochs", "learning_rate", "reward_scale",
@@ -46,6 +48,9 @@ def check_settings(settings: Settings) -> None:
         from worldmodel.latent.bases import check_base  # imports torch
 
         check_base(settings.model.base)
+    if settings.fit.accumulate > settings.fit.batch_size:
+        raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
+    check_optimizer(settings.fit.optimizer)
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 

@@ -107,7 +107,7 @@ class Dyna(ImaginationPPO):
         number = self._number + 1
         torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
         self._collect(number)
-        trained, losses = self._crew.world_model.fit(number, self._only_stage)
+        trained, losses = self._crew.world_model.fit(number, latents_only=self._plays_for_real)
         self._hand_over(number)
         random = self._judge_agent("random play", None) if number == 1 else None
         before = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
@@ -218,9 +218,9 @@ class Dyna(ImaginationPPO):
                 advance(steps)
 
     @property
-    def _only_stage(self) -> str | None:
-        """Where the real game stands in for the dream, only the encoder is fitted that it is seen through."""
-        return "autoencoder" if self.settings.imagine.dream == "real" else None
+    def _plays_for_real(self) -> bool:
+        """Whether the real game stands in for the dream: then only the encoder is fitted that it is seen through."""
+        return self.settings.imagine.dream == "real"
 
     def _hand_over(self, number: int) -> None:
         """Give the fitted model, and starts from the newest play, to the dreams."""

@@ -38,13 +38,13 @@ class FittedModel:
         untrained.save_pretrained(self.folder)
         self.learner = Supervised("the learner", start, phases.say, self._teach)
 
-    def fit(self, number: int, only: str | None = None) -> tuple[int, dict[str, float]]:
-        """Fit it for round `number`; of its stages, the one that is named `only`, or all.
+    def fit(self, number: int, latents_only: bool = False) -> tuple[int, dict[str, float]]:
+        """Fit it for round `number`: all its stages, or those alone that decide what a frame's latents are.
 
         Returns:
             How many of its parameters were trained, and the last mean of every loss.
         """
-        return self._until_whole(number, lambda learner: self._fit(learner, number, only))
+        return self._until_whole(number, lambda learner: self._fit(learner, number, latents_only))
 
     def load(self, folder: Path, number: int) -> None:
         """Go on with the model in `folder`, which round `number` left."""
@@ -86,11 +86,11 @@ class FittedModel:
             except DEATHS as error:
                 self.learner.revive(error)
 
-    def _fit(self, learner: Any, number: int, only: str | None) -> tuple[int, dict[str, float]]:
+    def _fit(self, learner: Any, number: int, latents_only: bool) -> tuple[int, dict[str, float]]:
         trained = 0
         losses: dict[str, float] = {}
         stages: list[Stage] = ray.get(learner.stages.remote(number == 1))
-        for stage in (stage for stage in stages if only in (None, stage.name)):
+        for stage in (stage for stage in stages if stage.makes_latents or not latents_only):
             with self._phases.phase(f"fit {stage.name}", stage.steps) as advance:
                 trained = ray.get(learner.begin.remote(stage, number))
                 for done in range(0, stage.steps, _UPDATES):

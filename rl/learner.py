@@ -105,7 +105,8 @@ class WorldModelLearner:
 
     def _fitting(self) -> LatentFitter:
         if self._fitter is None:
-            self._fitter = LatentFitter(self._model, self._config, BufferReader(self._buffer), self._device)
+            reader, failures = BufferReader(self._buffer), self._buffer.parent / "failures"
+            self._fitter = LatentFitter(self._model, self._config, reader, self._device, failures)
         return self._fitter
 
 

@@ -1,6 +1,14 @@
 """How a world model is fitted: what a round of fitting costs and how it learns."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from worldmodel.errors import UserError
+
+OptimizerName = Literal["adamw", "adafactor", "adamw8bit"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Weighting = Literal["none", "min_snr", "edm"]
 
 
 @dataclass(frozen=True)
@@ -8,25 +16,43 @@ class FitConfig:
     """Fitting the world model to real play."""
 
     autoencoder_steps: int = 700
-    """updates of the autoencoder in the first round; it is frozen afterwards"""
+    """updates of the autoencoder in the first round, if it is our own; it is frozen afterwards"""
+    decoder_steps: int | None = None
+    """updates of the decoder alone in the first round; None: 500 for a base's, whose encoder stays as it is, else 0"""
     first_steps: int = 600
-    """updates of the dynamics and the head in the first round, in full"""
+    """updates of the dynamics and the head in the first round: all of our own U-Net, the adapter of a base's"""
     steps: int = 200
     """updates in each later round, of the adapter and the head"""
+    full: bool = False
+    """train the whole U-Net wherever only an adapter would be trained"""
     head_steps: int = 60
     """updates of the head alone, in every round, on dreams that run free"""
     batch_size: int = 32
     """windows a batch"""
+    accumulate: int = 1
+    """parts that a batch is taken in, one after another: a part's memory, the whole batch's gradients"""
+    checkpointing: bool = False
+    """compute the U-Net's activations again in the backward pass: less memory, about a third more time"""
+    precision: Precision = "fp32"
+    """arithmetic of the U-Net and the head (autocast); their weights stay in float32"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     dream: int = 8
     """steps that a dream runs free for the head to learn from"""
     learning_rate: float = 1e-3
-    """AdamW, the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
+    """of the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
     autoencoder_learning_rate: float = 2e-3
-    """AdamW, the autoencoder; the same course"""
+    """of the autoencoder; the same course"""
+    decoder_learning_rate: float = 1e-4
+    """of the decoder alone; the same course"""
+    optimizer: OptimizerName = "adamw"
+    """adafactor and adamw8bit (extra: 8bit) keep less beside the weights, adafactor next to nothing"""
     weight_decay: float = 0.01
-    """AdamW"""
+    """of the optimiser"""
+    weighting: Weighting = "none"
+    """weight of the denoising error by noise level: min-SNR (Hang et al., 2023) or EDM (Karras et al., 2022)"""
+    snr_gamma: float = 5.0
+    """min-SNR's limit"""
     max_grad_norm: float = 1.0
     """gradients are clipped to this norm"""
     ema_decay: float = 0.995
@@ -37,7 +63,22 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of fitting: which part of the model, for how many updates."""
+    """A stretch of fitting: which part of the model, for how many updates; "latents" are measured, not trained."""
 
     name: str
     steps: int
+
+    @property
+    def makes_latents(self) -> bool:
+        """Whether frames have other latents afterwards."""
+        return self.name in ("autoencoder", "latents")
+
+
+def check_optimizer(name: OptimizerName) -> None:
+    """Refuse an optimiser whose package is not installed.
+
+    Raises:
+        UserError: Naming the extra.
+    """
+    if name == "adamw8bit" and find_spec("bitsandbytes") is None:
+        raise UserError('fit.optimizer adamw8bit needs an extra: pip install -e ".[8bit]", or choose adafactor.')

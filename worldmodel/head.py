@@ -58,8 +58,13 @@ class Head(nn.Module):
         logits = torch.stack([member(pictures.flatten(1, 2), actions) for member in self.members]).float()
         return Outcome(rewards=logits[..., :-1], terminated=logits[..., -1])
 
-    def losses(self, outcome: Outcome, rewards: Tensor, terminated: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """Cross entropies, averaged over members and over the steps that are `valid` (bool, (batch,))."""
+    def losses(
+        self, outcome: Outcome, rewards: Tensor, terminated: Tensor, valid: Tensor, count: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Cross entropies, averaged over members and over the steps that are `valid` (bool, (batch,)).
+
+        For a part of a batch, `count` is how many are valid in the whole (int64, ()), so that the parts add up to it.
+        """
         members = len(self.members)
         reward = functional.cross_entropy(
             outcome.rewards.flatten(0, 1), self._reward_target(rewards).repeat(members, 1), reduction="none"
@@ -67,10 +72,10 @@ class Head(nn.Module):
         end = functional.binary_cross_entropy_with_logits(
             outcome.terminated, terminated.float().expand(members, -1), reduction="none"
         )
-        count = valid.sum().clamp_min(1)
+        total = (valid.sum() if count is None else count).clamp_min(1)
         return {
-            "reward": (reward.view(members, -1).mean(0) * valid).sum() / count,
-            "termination": (end.mean(0) * valid).sum() / count,
+            "reward": (reward.view(members, -1).mean(0) * valid).sum() / total,
+            "termination": (end.mean(0) * valid).sum() / total,
         }
 
     def draw(self, outcome: Outcome, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from experiments.presets import PRESETS, smoke
 from rl.checks import _POSITIVE, _SHARES, check_settings
 from rl.settings import CollectSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
+from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
 from worldmodel.plain import dotted, overlay
 
@@ -36,8 +37,15 @@ def test_a_number_out_of_range_is_refused_by_name(name):
         ({"imagine": ImagineSettings(dreams=2, rollout=2)}, "minibatch"),
         ({"imagine": ImagineSettings(steps=512)}, "less than one rollout"),
         ({"model": LatentConfig(context=1)}, "model.context must be at least 2"),
+        ({"fit": FitConfig(batch_size=4, accumulate=5)}, "fit.accumulate must be at most fit.batch_size, 4"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         check_settings(replace(Settings(), **changes))
+
+
+def test_an_optimiser_without_its_package_is_refused_before_work_starts(monkeypatch):
+    monkeypatch.setattr("worldmodel.fitting.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="extra"):
+        check_settings(replace(Settings(), fit=FitConfig(optimizer="adamw8bit")))

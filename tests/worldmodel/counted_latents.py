@@ -71,7 +71,12 @@ class Head(nn.Module):
         return pictures, actions
 
     def losses(
-        self, outcome: tuple[Tensor, Tensor], rewards: Tensor, terminated: Tensor, valid: Tensor
+        self,
+        outcome: tuple[Tensor, Tensor],
+        rewards: Tensor,
+        terminated: Tensor,
+        valid: Tensor,
+        _: Tensor | None = None,
     ) -> dict[str, Tensor]:
         pictures, actions = outcome
         count, led, tag = told(pictures)

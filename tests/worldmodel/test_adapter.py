@@ -1,11 +1,16 @@
+import re
+
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from tiny import begun, dreamed, stir, tiny
 
+from worldmodel.errors import UserError
 from worldmodel.latent.adapter import base_weights, is_attached
+from worldmodel.latent.config import AdapterConfig
 
-IN_FULL = ("conv_in", "conv_out", "time_embedding", "class_embedding", "time_emb_proj", "norm", "conditioner")
+IN_FULL = AdapterConfig().modules_to_save
 
 
 def trained(model):
@@ -64,6 +69,50 @@ def test_only_the_adapter_and_what_goes_with_it_is_trained():
     for layer in ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2"):
         assert any(f".{layer}.lora_A" in name for name in names), layer
     assert sum(parameter.numel() for parameter in model.denoiser.parameters() if not parameter.requires_grad) > 0
+
+
+def test_what_is_adapted_and_what_is_trained_in_full_can_be_chosen():
+    chosen = AdapterConfig(rank=2, targets=("to_q", "conv_in"), modules_to_save=("conv_norm_out", "action"))
+    names = trained(tiny(adapted=True, adapter=chosen))
+    assert all("lora_" in name or "modules_to_save" in name for name in names)
+    adapted = {name.partition(".lora_")[0].rpartition(".")[2] for name in names if "lora_" in name}
+    whole = {name.partition(".modules_to_save")[0].rpartition(".")[2] for name in names if "modules_to_save" in name}
+    assert adapted == {"to_q", "conv_in"}
+    assert whole == {"conv_norm_out", "action"}
+
+
+def test_nothing_has_to_be_trained_in_full():
+    assert all("lora_" in name for name in trained(tiny(adapted=True, adapter=AdapterConfig(modules_to_save=()))))
+
+
+@pytest.mark.parametrize("alpha", [4, 8])
+def test_rslora_scales_by_the_root_of_the_rank(alpha):
+    plain, stabilised = (
+        tiny(adapted=True, adapter=AdapterConfig(rank=4, alpha=alpha, rslora=rslora)) for rslora in (False, True)
+    )
+    scales = [
+        next(module.scaling["default"] for module in model.denoiser.modules() if isinstance(module, LoraLayer))
+        for model in (plain, stabilised)
+    ]
+    assert scales == [alpha / 4, alpha / 2]
+    adapted, fused = dreamed(stabilised), dreamed(stabilised.fuse())
+    assert_same_dream(fused[-5:-4], adapted[-5:-4], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"targets": ("to_q", "to_vv")}, "targets: no layer ends with 'to_vv'; did you mean 'to_v'?"),
+        ({"targets": ("attn1",)}, "targets: no layer ends with 'attn1'; "),
+        ({"targets": ("to_out",)}, "targets: no layer ends with 'to_out'; did you mean 'to_out.0'?"),
+        ({"modules_to_save": ("norms",)}, "modules_to_save: no part ends with 'norms'; did you mean 'norm"),
+        ({"targets": ("to_q", "conv_in")}, "targets: unet.conv_in is in modules_to_save already; leave 'conv_in' out"),
+        ({"targets": ("linear_1",)}, "linear_1 is in modules_to_save already; leave 'linear_1' out of one."),
+    ],
+)
+def test_names_that_there_are_not_are_refused_when_the_model_is_made(wrong, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        tiny(adapter=AdapterConfig(**wrong))
 
 
 def test_the_saved_keys_are_the_trained_keys(tmp_path):

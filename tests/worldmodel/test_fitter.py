@@ -1,23 +1,37 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from based import based as based_on
 from counted_latents import knowing
 from playing import SIZE, buffer_of, counted
-from tiny import slides, sliding, tiny
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny import SPEC, slides, sliding, tiny
 
+from rl.buffer import BufferWriter
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
+from worldmodel.head_config import HeadConfig
 from worldmodel.latent.fitter import LatentFitter
+from worldmodel.latent.losses import LatentLosses
+from worldmodel.latent.watch import LossWatch
 
 CONFIG = FitConfig(
-    autoencoder_steps=6, first_steps=6, steps=6, head_steps=6, batch_size=8, unroll=2, dream=3, bf16=False
-)
+    autoencoder_steps=6, decoder_steps=6, first_steps=6, steps=6, head_steps=6, batch_size=8, unroll=2, dream=3,
+    decoder_learning_rate=2e-3, bf16=False,
+)  # fmt: skip
 CPU = torch.device("cpu")
+LARGE = 128
+NOWHERE = Path("/dev/null/failures")
 TRAINED = {
     "autoencoder": ("autoencoder.",),
+    "decoder": ("autoencoder.vae.decoder.",),
     "dynamics": ("denoiser.", "head."),
     "adapter": ("lora_", "modules_to_save.default.", "head."),
     "head": ("head.",),
@@ -29,16 +43,36 @@ def reader(tmp_path_factory):
     return slides(tmp_path_factory.mktemp("buffer"), [sliding(seed) for seed in range(6)])
 
 
-def fitting(reader, stage, model=None, seed=0, **changes):
+def fitting(reader, stage, model=None, seed=0, failures=NOWHERE, **changes):
     """A fitter that has begun the stage of this name."""
-    fitter = LatentFitter(model or tiny(), replace(CONFIG, **changes), reader, CPU)
-    stages = {begun.name: begun for first in (True, False) for begun in fitter.stages(first)}
-    fitter.begin(stages[stage], seed)
+    fitter = LatentFitter(model or tiny(), replace(CONFIG, **changes), reader, CPU, failures)
+    fitter.begin(named(fitter, stage), seed)
     return fitter
+
+
+def named(fitter, name):
+    return next(stage for first in (True, False) for stage in fitter.stages(first) if stage.name == name)
+
+
+@pytest.fixture
+def based(base_folder):
+    return based_on(base_folder, frame_size=16)
+
+
+def stages(reader, first, model=None, **changes):
+    """The names of a round's stages; by default the decoder is left to `FitConfig`."""
+    fitter = LatentFitter(model or tiny(), FitConfig(**changes), reader, CPU, NOWHERE)
+    return [stage.name for stage in fitter.stages(first)]
 
 
 def weights(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def spoil(model):
+    for part in (model.autoencoder.vae.decoder, model.denoiser):
+        next(part.parameters()).fill_(torch.nan)
 
 
 def is_trained(name, stage):
@@ -46,14 +80,48 @@ def is_trained(name, stage):
 
 
 def test_the_first_round_trains_a_base_and_later_ones_an_adapter(reader):
-    fitter = LatentFitter(tiny(), CONFIG, reader, CPU)
-    assert [stage.name for stage in fitter.stages(True)] == ["autoencoder", "dynamics", "head"]
-    assert [stage.name for stage in fitter.stages(False)] == ["adapter", "head"]
+    assert stages(reader, first=True) == ["autoencoder", "dynamics", "head"]
+    assert stages(reader, first=False) == ["adapter", "head"]
 
 
-@pytest.mark.parametrize("stage", TRAINED)
-def test_gradients_reach_all_that_a_stage_trains_and_nothing_else(reader, stage):
-    fitter = fitting(reader, stage)
+def test_a_base_is_measured_and_its_decoder_fitted_before_an_adapter_is(reader, based):
+    assert stages(reader, True, based) == ["latents", "decoder", "adapter", "head"]
+    assert stages(reader, True, based, decoder_steps=0) == ["latents", "adapter", "head"]
+    assert stages(reader, False, based) == ["adapter", "head"]
+
+
+def test_one_switch_trains_the_whole_network(reader, based):
+    assert stages(reader, True, full=True) == ["autoencoder", "dynamics", "head"]
+    assert stages(reader, True, based, full=True) == ["latents", "decoder", "dynamics", "head"]
+    for model in (None, based):
+        assert stages(reader, False, model, full=True) == ["dynamics", "head"]
+
+
+def test_each_stage_has_its_own_number_of_updates(reader):
+    config = FitConfig(autoencoder_steps=1, decoder_steps=2, first_steps=3, steps=4, head_steps=5)
+    fitter = LatentFitter(tiny(), config, reader, CPU, NOWHERE)
+    assert [stage.steps for stage in fitter.stages(True)] == [1, 2, 3, 5]
+    assert [stage.steps for stage in fitter.stages(False)] == [4, 5]
+
+
+SWITCHES = [
+    {"accumulate": 3},
+    {"checkpointing": True},
+    {"precision": "bf16"},
+    {"precision": "fp16"},
+    {"optimizer": "adafactor"},
+    {"optimizer": "adamw8bit"},
+    {"weighting": "min_snr"},
+    {"weighting": "edm"},
+]
+STAGES_AND_SWITCHES = [(stage, {}) for stage in TRAINED] + [
+    (stage, switch) for stage in ("dynamics", "adapter") for switch in SWITCHES
+]
+
+
+@pytest.mark.parametrize(("stage", "switch"), STAGES_AND_SWITCHES, ids=str)
+def test_gradients_reach_all_that_a_stage_trains_and_nothing_else(reader, stage, switch):
+    fitter = fitting(reader, stage, **switch)
     model, before, reached = fitter.model, weights(fitter.model), set()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -78,6 +146,31 @@ def test_every_action_and_noise_level_in_the_data_is_learned(reader):
     assert (change["action.lookup.weight"].amax(1) > 1e-5).all()
     assert (change["position"].amax(1) > 1e-5).all()
     assert (change["noise.weight"][0] > 1e-5).any()
+
+
+@pytest.fixture(scope="module")
+def large_reader(tmp_path_factory):
+    """The same game, eight times as large: in a base's U-Net, attention has to find more than one place to look at."""
+    folder = tmp_path_factory.mktemp("large")
+    episodes = [sliding(seed, steps=8) for seed in range(2)]
+    large = [replace(e, frames=e.frames.repeat(8, axis=1).repeat(8, axis=2)) for e in episodes]
+    BufferWriter(folder, (LARGE, LARGE, 3), SPEC, 1_000_000).append(large)
+    return BufferReader(folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "switch"),
+    [("dynamics", {"full": True}), ("decoder", {}), ("adapter", {})] + [("adapter", switch) for switch in SWITCHES],
+    ids=str,
+)
+def test_on_a_base_too_all_that_a_stage_trains_changes_and_nothing_else(large_reader, base_folders, stage, switch):
+    model = based_on(base_folders["sd2", "kl", "v_prediction"], frame_size=LARGE)
+    fitter = fitting(large_reader, stage, model, batch_size=3, unroll=1, **switch)
+    before = weights(model)
+    fitter.fit(3)
+    changed = {name for name, after in weights(model).items() if not torch.equal(before[name], after)}
+    parts = {**TRAINED, "decoder": ("autoencoder.vae.decoder.", "autoencoder.vae.post_quant_conv.")}[stage]
+    assert changed == {name for name in before if any(part in name for part in parts)}
 
 
 @pytest.mark.parametrize("stage", TRAINED)
@@ -134,13 +227,13 @@ def test_after_the_autoencoder_its_latents_are_measured(reader):
 
 def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
     fitter = fitting(reader, "dynamics")
-    model, (autoencoder, dynamics, *_) = fitter.model, fitter.stages(True)
-    fitter.begin(autoencoder, 0)
+    model = fitter.model
+    fitter.begin(named(fitter, "autoencoder"), 0)
     fitter.fit(2)
     fitter.finish()
-    seen, losses = [], model.losses
-    monkeypatch.setattr(model, "losses", lambda segment: seen.append(segment) or losses(segment))
-    fitter.begin(dynamics, 0)
+    seen, losses = [], LatentLosses.of_windows
+    monkeypatch.setattr(LatentLosses, "of_windows", lambda *given: seen.append(given[1]) or losses(*given))
+    fitter.begin(named(fitter, "dynamics"), 0)
     fitter.fit(1)
     ids = WindowSampler(reader, model.context, CONFIG.unroll).sample(8, np.random.default_rng(0)).frame_ids
     expected = model.autoencoder.encode(torch.from_numpy(reader.frames(ids)).flatten(0, 1))
@@ -186,20 +279,132 @@ def test_a_round_sees_what_was_played_since(tmp_path):
     fitter.fit(1)
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "dynamics"])
-def test_a_loss_that_is_no_number_stops_the_fit(reader, stage):
-    model = tiny()
-    fitter = fitting(reader, stage, model)
-    with torch.no_grad():
-        for part in (model.autoencoder.vae.decoder, model.denoiser):
-            next(part.parameters()).fill_(torch.nan)
-    with pytest.raises(UserError, match=r"loss became nan: lower fit\.learning-rate"):
+def test_a_base_keeps_its_encoder_while_its_decoder_learns(reader, based):
+    fitter = fitting(reader, "latents", based)
+    fitter.finish()
+    hashed, frames = fitter.model.encoder_hash(), torch.from_numpy(reader.frames(np.arange(40)))
+    latents, shown = fitter.model.autoencoder.encode(frames), fitter.model.reconstruct(frames)
+    fitter.begin(named(fitter, "decoder"), 0)
+    fitter.fit(6)
+    fitter.finish()
+    assert fitter.model.encoder_hash() == hashed
+    assert torch.equal(fitter.model.autoencoder.encode(frames), latents)
+    assert not torch.equal(fitter.model.reconstruct(frames), shown)
+
+
+def test_a_bases_latents_are_measured_before_anything_is_trained(reader, based):
+    fitter = fitting(reader, "latents", based)
+    before = weights(fitter.model)
+    fitter.finish()
+    latents = fitter.model.autoencoder.encode(torch.from_numpy(reader.frames(np.arange(reader.num_frames))))
+    assert latents.mean((0, 2, 3)).abs().max() < 0.1
+    assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.1
+    assert fitter.trained_parameters() == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(fitter.model).items())
+
+
+def gradients_of_an_update(reader, stage, **changes):
+    """The gradients of the first update, with the same noise for every window whatever batch it comes in."""
+    model = tiny(shift=0.0, head=HeadConfig(members=2, hidden=16, dropout=0.0))
+    fitter = fitting(reader, stage, model, batch_size=7, **changes)
+    fitter._descent.step = lambda: None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn_like", lambda x: x.flip(-1))
+        patch.setattr(torch, "rand", lambda *size, device: torch.full(size, 0.4))
+        patch.setattr(torch, "randn", lambda size, **_: torch.full(size, 0.5))
+        patch.setattr(torch, "randint", lambda *given, device: torch.full(given[-1], 1))
+        losses = fitter.fit(1)
+    return losses, {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("switch", [{"accumulate": 3}, {"accumulate": 7}, {"checkpointing": True}], ids=str)
+@pytest.mark.parametrize("stage", ["dynamics", "adapter", "head"])
+def test_a_memory_saver_leaves_the_gradients_of_the_whole_batch(reader, stage, switch):
+    losses, whole = gradients_of_an_update(reader, stage)
+    same, parts = gradients_of_an_update(reader, stage, **switch)
+    assert losses == pytest.approx(same, abs=1e-5)
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["dynamics", "adapter"])
+def test_with_checkpointing_activations_are_computed_twice(reader, stage):
+    counts = []
+    for checkpointing in (False, True):
+        fitter, calls = fitting(reader, stage, checkpointing=checkpointing), []
+        for name, module in fitter.model.denoiser.named_modules():
+            if name.endswith("mid_block.resnets.1"):
+                module.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        fitter.fit(1)
+        counts.append(len(calls))
+    assert counts == [CONFIG.unroll, 2 * CONFIG.unroll]
+
+
+@pytest.mark.parametrize("stage", ["dynamics", "head"])
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_in_low_precision_the_weights_stay_whole(reader, stage, precision, dtype):
+    fitter, seen = fitting(reader, stage, precision=precision), set()
+    for module in (fitter.model.denoiser.unet.conv_in, fitter.model.head.members[0].enter):
+        module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    losses = fitter.fit(2)
+    assert seen == {dtype}
+    assert np.isfinite(list(losses.values())).all()
+    assert {tensor.dtype for tensor in weights(fitter.model).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("weighting", ["min_snr", "edm"])
+def test_the_weighting_reaches_the_denoising_loss_alone(reader, weighting):
+    plain, weighted = (fitting(reader, "dynamics", weighting=name).fit(1) for name in ("none", weighting))
+    assert (plain.pop("denoising") == weighted.pop("denoising")) == (weighting == "edm")  # velocity: the same weight
+    assert plain == weighted
+
+
+@pytest.mark.parametrize(
+    ("stage", "part"), [("autoencoder", "reconstruction"), ("decoder", "reconstruction"), ("dynamics", "denoising")]
+)
+def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_its_batch(reader, stage, part, tmp_path):
+    fitter = fitting(reader, stage, failures=tmp_path / "failures", seed=3)
+    fitter.fit(2)
+    spoil(fitter.model)
+    before = weights(fitter.model)
+    with pytest.raises(UserError, match=rf"the {stage}, {part} became nan in update 3 .*learning-rate") as raised:
         fitter.fit(2)
+    (path,) = (tmp_path / "failures").iterdir()
+    assert str(path) in str(raised.value)
+    assert all(torch.equal(now.nan_to_num(), before[name].nan_to_num()) for name, now in weights(fitter.model).items())
+    kept = load_file(path)
+    if stage == "dynamics":
+        replayed = Segment(**kept, context=fitter.model.context)
+        assert torch.stack(list(fitter.model.losses(replayed).values())).isnan().any()
+    else:
+        assert kept["frames"].shape == (8, 16, 16, 3)
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"stage": stage, "part": part, "value": "nan"}
 
 
-def test_a_learning_rate_that_is_far_too_high_is_named(reader):
-    fitter = fitting(reader, "dynamics", learning_rate=1e12)
-    with pytest.raises(UserError, match=r"fit\.learning-rate"):
+def test_a_gradient_that_is_no_number_stops_the_fit_too(reader, tmp_path):
+    fitter = fitting(reader, "dynamics", failures=tmp_path)
+    parameter = fitter.model.head.members[0].out.bias
+    parameter.register_hook(lambda gradient: gradient * torch.inf)
+    before = parameter.clone()
+    with pytest.raises(UserError, match="gradient became inf in update 1"):
+        fitter.fit(2)
+    assert torch.equal(parameter, before)
+
+
+def test_where_looking_is_dear_it_is_done_once_a_call(reader, tmp_path):
+    fitter = fitting(reader, "dynamics", failures=tmp_path)
+    fitter._watch = LossWatch("dynamics", 0, tmp_path, patient=True)
+    fitter.fit(3)
+    spoil(fitter.model)
+    with pytest.raises(UserError, match="denoising became nan in update 4 "):
+        fitter.fit(3)
+
+
+def test_a_learning_rate_that_is_far_too_high_is_named(reader, tmp_path):
+    fitter = fitting(reader, "dynamics", failures=tmp_path, learning_rate=1e12)
+    with pytest.raises(UserError, match=r"--fit\.learning-rate"):
         fitter.fit(6)
 
 

@@ -9,6 +9,7 @@ from tiny import dreamed as dreamed_small
 from torch import nn
 
 from worldmodel.errors import UserError
+from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
 
 TOP = CONFIG.noise_levels - 1
@@ -111,12 +112,10 @@ def test_what_is_to_be_predicted_does_not_depend_on_being_told(residual):
 
 def test_a_window_without_a_context_goes_on_from_what_really_came():
     model = listening(context_dropout=1.0, shift=0.0)
-    segment, seen = replace_batch(model), []
-    model._outcomes = lambda *arguments: seen.append(arguments) or {}
-    known = model._withhold
-    contexts = []
-    model._withhold = lambda told: contexts.append(told.context) or known(told)
-    model.losses(segment)
+    segment, losses, contexts = replace_batch(model), LatentLosses(model), []
+    known = losses._withhold
+    losses._withhold = lambda told: contexts.append(told.context) or known(told)
+    next(losses.of_windows(segment))
     torch.testing.assert_close(contexts[1], segment.latents[:, 1:5])
 
 

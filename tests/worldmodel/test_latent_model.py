@@ -12,6 +12,7 @@ from torch import nn
 
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.latent.config import SamplerConfig
+from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentDream
 
 CONTEXT, HORIZON = 4, 3
@@ -36,7 +37,7 @@ def windows(tmp_path_factory):
 
 def totals(model, windows, free=False):
     torch.manual_seed(0)
-    losses = model.outcome_losses(windows) if free else model.losses(windows)
+    losses = next(LatentLosses(model).of_dreams(windows)) if free else model.losses(windows)
     return {name: loss.item() for name, loss in losses.items()}
 
 
@@ -190,7 +191,7 @@ def test_shifted_windows_teach_the_denoiser_but_not_the_head():
 
 def test_along_a_free_dream_only_the_head_learns():
     model = tiny()
-    sum(model.outcome_losses(random_segment()).values()).backward()
+    sum(next(LatentLosses(model).of_dreams(random_segment())).values()).backward()
     assert all(parameter.grad.any() for parameter in model.head.parameters())
     assert all(
         parameter.grad is None for part in (model.denoiser, model.autoencoder) for parameter in part.parameters()
@@ -231,9 +232,10 @@ def level_of(strength):
 def test_training_tells_the_noise_that_it_adds():
     model, windows = listening(shift=0.0), random_segment(batch=200, horizon=1)
     latents = torch.zeros(200, CONTEXT + 1, 4, 32, 32)
-    model._outcomes = lambda *_: {}
+    losses = LatentLosses(model)
+    losses._outcomes = lambda *_: {}
     torch.manual_seed(0)
-    model.losses(replace(windows, latents=latents))
+    next(losses.of_windows(replace(windows, latents=latents)))
     strength, level = strengths_and_levels(model.denoiser)
     clean = strength == 0
     assert 0.35 < clean.float().mean() < 0.65

@@ -20,12 +20,12 @@ def reader(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fitted(reader):
+def fitted(reader, tmp_path_factory):
     model = tiny(stirred=False, shift=0.0, context=2)
     config = FitConfig(
         autoencoder_steps=200, first_steps=150, head_steps=20, batch_size=16, unroll=1, dream=2, learning_rate=2e-3
     )
-    fitter = LatentFitter(model, config, reader, torch.device("cpu"))
+    fitter = LatentFitter(model, config, reader, torch.device("cpu"), tmp_path_factory.mktemp("failures"))
     for stage in fitter.stages(first=True):
         fitter.begin(stage, 0)
         fitter.fit(stage.steps)

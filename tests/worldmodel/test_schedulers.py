@@ -14,6 +14,7 @@ from tiny import tiny
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
 from worldmodel.latent.config import SamplerConfig
+from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
 
 KINDS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpm": DPMSolverMultistepScheduler}
@@ -61,7 +62,7 @@ def test_training_follows_the_timesteps_that_are_sampled():
     model = tiny(sampler=SamplerConfig(steps=2))
     model.scheduler = DDIMScheduler.from_config(model.scheduler.config, timestep_spacing="leading")
     assert model.sampler.timesteps.tolist() == [500, 0]
-    drawn = model._draw_timesteps(2000, torch.device("cpu"))
+    drawn = LatentLosses(model)._draw_timesteps(2000, torch.device("cpu"))
     assert ((drawn == 500) | (drawn == 0)).float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 

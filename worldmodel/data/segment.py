@@ -51,8 +51,14 @@ class Segment:
         """How many frames are to be predicted."""
         return self.mask.shape[1] - self.context
 
+    def __getitem__(self, rows: slice) -> Self:
+        """The windows at `rows`."""
+        return replace(self, **{name: tensor[rows] for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Any]:
+        """All of it that is a tensor, by name."""
+        return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
+
     def to(self, device: torch.device | str) -> Self:
         """The same windows on another device."""
-        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return replace(self, **moved)
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})

@@ -6,31 +6,83 @@ adapter.
 """
 
 import torch
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from worldmodel.errors import UserError
 from worldmodel.latent.config import AdapterConfig
 from worldmodel.latent.denoiser import Denoiser
+from worldmodel.plain import nearest
 
-TRAINED_IN_FULL = ("conditioner", "conv_in", "conv_out", "time_embedding", "class_embedding", "time_emb_proj", "norm")
-"""Modules of the denoiser that are trained and saved whole; a name stands for all modules that end with it."""
+_ADAPTABLE = (nn.Linear, nn.Conv2d)
 
 
 def attach(denoiser: Denoiser, config: AdapterConfig) -> PeftModel:
-    """Freeze the denoiser and put an adapter on it that changes nothing yet."""
+    """Freeze the denoiser and put an adapter on it that changes nothing yet.
+
+    Raises:
+        UserError: See `check_adapter`.
+    """
+    check_adapter(denoiser, config)
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         target_modules=list(config.targets),
-        modules_to_save=[name for name, _ in denoiser.named_modules() if _in_full(name)],
+        modules_to_save=_saved(denoiser, config),
+        use_rslora=config.rslora,
     )
     return get_peft_model(denoiser, lora)
 
 
-def _in_full(name: str) -> bool:
+def check_adapter(denoiser: Denoiser, config: AdapterConfig) -> None:
+    """Refuse an adapter that names what the denoiser has not, or what it would train twice.
+
+    Raises:
+        UserError: Naming the nearest that there is.
+    """
+    layers = [name for name, module in denoiser.named_modules() if isinstance(module, _ADAPTABLE)]
+    for target in config.targets:
+        meant = [name for name in layers if f".{name}".endswith(f".{target}")]
+        if not meant:
+            raise UserError(f"model.adapter.targets: no layer ends with {target!r}; {nearest(target, _ends(layers))}")
+        if twice := next((name for name in meant for saved in _saved(denoiser, config) if _within(name, saved)), None):
+            raise UserError(
+                f"model.adapter.targets: {twice} is in modules_to_save already; leave {target!r} out of one."
+            )
+    modules = [name for name, _ in denoiser.named_modules() if name]
+    for saved in config.modules_to_save:
+        if not any(_in_full(name, (saved,)) for name in modules):
+            raise UserError(
+                f"model.adapter.modules_to_save: no part ends with {saved!r}; {nearest(saved, _ends(modules))}"
+            )
+
+
+def _saved(denoiser: Denoiser, config: AdapterConfig) -> list[str]:
+    return [name for name, _ in denoiser.named_modules() if _in_full(name, config.modules_to_save)]
+
+
+def _in_full(name: str, saved: tuple[str, ...]) -> bool:
     last = name.rpartition(".")[2]
-    return last.rstrip("0123456789").endswith(TRAINED_IN_FULL)
+    return last.rstrip("0123456789").endswith(saved)
+
+
+def _within(name: str, part: str) -> bool:
+    return f"{name}.".startswith(f"{part}.")
+
+
+def _ends(names: list[str]) -> list[str]:
+    """The last words of the names, with what precedes them where they are mere numbers."""
+    split = (name.split(".") for name in names)
+    return sorted({".".join(words[-2:] if words[-1].isdigit() else words[-1:]) for words in split})
+
+
+def recompute_activations(denoiser: nn.Module, recompute: bool) -> None:
+    """Whether to forget activations in the forward pass and compute them again in the backward pass (Chen, 2016)."""
+    for module in denoiser.modules():
+        if isinstance(module, UNet2DConditionModel):
+            module.enable_gradient_checkpointing() if recompute else module.disable_gradient_checkpointing()
 
 
 def is_attached(denoiser: nn.Module) -> bool:

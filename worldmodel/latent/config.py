@@ -55,6 +55,12 @@ class AdapterConfig:
     """scale of the updates, over the rank"""
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
     """layers that get an adapter, by the end of their name"""
+    modules_to_save: tuple[str, ...] = (
+        "conditioner", "conv_in", "conv_out", "time_embedding", "class_embedding", "time_emb_proj", "norm",
+    )  # fmt: skip
+    """parts that are trained and saved whole beside it, by the end of their name, numbers left out"""
+    rslora: bool = False
+    """scale by alpha over the root of the rank (Kalajdzievski, 2023), for high ranks"""
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,55 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler
-from worldmodel.errors import UserError
-from worldmodel.fitting import FitConfig, Stage
+from worldmodel.fitting import FitConfig, Stage, check_optimizer
+from worldmodel.latent.adapter import recompute_activations
+from worldmodel.latent.descent import Descent
 from worldmodel.latent.latent_cache import LatentCache
+from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
-from worldmodel.latent.pictures import Pictures
+from worldmodel.latent.pictures import PictureBatch, Pictures
+from worldmodel.latent.watch import LossWatch
+from worldmodel.latent.weighting import LossWeight
+
+_PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
+"""Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class LatentFitter:
     """Fits a model in stages: first the autoencoder and the whole dynamics, in later rounds the adapter alone.
 
+    With somebody else's base there is no autoencoder to fit: its latents are measured and its decoder is fitted to the
+    game, which leaves the latents as they are; the dynamics are an adapter's from the first round on.
+
     A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
     averaged weights. So all that has to be kept between rounds is the model.
     """
 
-    def __init__(self, model: LatentWorldModel, config: FitConfig, reader: BufferReader, device: torch.device) -> None:
+    def __init__(
+        self, model: LatentWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
+    ) -> None:
+        """Fit `model` to what `reader` reads; a batch that spoils a fit is kept in the folder `failures`.
+
+        Raises:
+            UserError: If the optimiser needs a package that is not installed.
+        """
+        check_optimizer(config.optimizer)
         self.model = model.to(device)
         self.config = config
         self._reader = reader
         self._device = device
+        self._failures = failures
         self._cache = LatentCache(reader, model.autoencoder, device)
         self._windows = WindowSampler(reader, model.context, config.unroll)
         self._dreams = WindowSampler(reader, model.context, config.dream)
@@ -39,12 +59,17 @@ class LatentFitter:
     def stages(self, first: bool) -> list[Stage]:
         """What a round consists of; `first` says whether the model is still untrained."""
         self._ever_trained.clear()
-        config = self.config
-        if first:
-            dynamics = [Stage("autoencoder", config.autoencoder_steps), Stage("dynamics", config.first_steps)]
-        else:
-            dynamics = [Stage("adapter", config.steps)]
-        return [*dynamics, Stage("head", config.head_steps)]
+        config, based = self.config, self.model.has_base
+        whole = config.full or (first and not based)
+        dynamics = Stage("dynamics" if whole else "adapter", config.first_steps if first else config.steps)
+        return [*(self._picture_stages() if first else ()), dynamics, Stage("head", config.head_steps)]
+
+    def _picture_stages(self) -> Iterator[Stage]:
+        based, decoder_steps = self.model.has_base, self.config.decoder_steps
+        yield Stage("latents", 0) if based else Stage("autoencoder", self.config.autoencoder_steps)
+        steps = (500 if based else 0) if decoder_steps is None else decoder_steps
+        if steps:
+            yield Stage("decoder", steps)
 
     def begin(self, stage: Stage, seed: int) -> None:
         """Prepare a stage; everything drawn in it follows from `seed`."""
@@ -52,15 +77,19 @@ class LatentFitter:
         torch.manual_seed(seed)
         self._stage = stage
         self._reader.refresh()
-        if stage.name == "autoencoder":
+        if stage.name in _PICTURE_PARTS:
             self._pictures = Pictures(self._reader, self._rng)
         elif stage.name == "adapter":
             self.model.adapt()
         self.model.to(self._device)
-        self._optimise(
-            self.config.autoencoder_learning_rate if stage.name == "autoencoder" else self.config.learning_rate
-        )
-        if stage.name != "autoencoder":
+        recompute_activations(self.model.denoiser, self.config.checkpointing)
+        self._trained = self._choose_trained()
+        self._ever_trained |= {id(parameter): parameter.numel() for parameter in self._trained}
+        self._descent = Descent(self._trained, self._rate(), stage.steps, self.config, self._device)
+        self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
+        weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
+        self._losses = LatentLosses(self.model, weigh)
+        if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
 
     def fit(self, steps: int) -> dict[str, float]:
@@ -70,20 +99,22 @@ class LatentFitter:
             The mean of every loss.
 
         Raises:
-            UserError: If a loss is not finite; the model is spoiled then, and the last saved one has to take its place.
+            UserError: If a loss or a gradient is not finite. On a GPU the model is spoiled then, and the last saved one
+                has to take its place; on a CPU it is as it was before that update.
         """
         self.model.train()
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self._device))
         for _ in range(steps):
             for name, value in self._update().items():
                 sums[name] += value
-        return {name: self._finite(name, total.item() / steps) for name, total in sums.items()}
+        self._watch.check()
+        return {name: total.item() / steps for name, total in sums.items()}
 
     def finish(self) -> None:
-        """End the stage: adopt the averaged weights and, after the autoencoder, measure its latents."""
-        self._ema.copy_to(self._trained)
+        """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
+        self._descent.adopt()
         self.model.eval()
-        if self._stage.name == "autoencoder":
+        if self._stage.makes_latents:
             self._cache.clear()
             self.model.autoencoder.standardise(*self._raw_pairs())
 
@@ -91,45 +122,65 @@ class LatentFitter:
         """How many numbers this round's stages have trained so far, each counted once."""
         return sum(self._ever_trained.values())
 
-    def _optimise(self, rate: float) -> None:
-        for parameter in self.model.autoencoder.parameters():
-            parameter.requires_grad_(self._stage.name == "autoencoder")
-        self._trained = list(self._parts())
-        self._ever_trained |= {id(parameter): parameter.numel() for parameter in self._trained}
-        self._optimizer = torch.optim.AdamW(self._trained, rate, weight_decay=self.config.weight_decay)
-        total = max(self._stage.steps, 2)
-        self._course = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=total, pct_start=0.1)
-        self._ema = EMAModel(self._trained, decay=self.config.ema_decay, use_ema_warmup=True, power=3 / 4)
+    def _choose_trained(self) -> list[nn.Parameter]:
+        """What the stage trains; nothing else of the autoencoder takes gradients."""
+        model, name = self.model, self._stage.name
+        for part, parameter in model.autoencoder.named_parameters():
+            parameter.requires_grad_(part.startswith(_PICTURE_PARTS.get(name, ())))
+        fitted: dict[str, list[nn.Module]] = {
+            "latents": [], "autoencoder": [model.autoencoder], "decoder": [model.autoencoder], "head": [model.head],
+        }  # fmt: skip
+        modules = fitted.get(name, [model.denoiser, model.head])
+        return [parameter for module in modules for parameter in _by_name(module) if parameter.requires_grad]
 
-    def _parts(self) -> Iterator[nn.Parameter]:
-        model = self.model
-        alone: dict[str, list[nn.Module]] = {"autoencoder": [model.autoencoder], "head": [model.head]}
-        parts = alone.get(self._stage.name, [model.denoiser, model.head])
-        return (parameter for part in parts for parameter in _by_name(part) if parameter.requires_grad)
+    def _rate(self) -> float:
+        config = self.config
+        rates = {"autoencoder": config.autoencoder_learning_rate, "decoder": config.decoder_learning_rate}
+        return rates.get(self._stage.name, config.learning_rate)
 
     def _update(self) -> dict[str, Tensor]:
-        losses = self._losses()
-        total = torch.stack(list(losses.values())).sum()
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self._trained, self.config.max_grad_norm)
-        self._optimizer.step()
-        self._course.step()
-        self._ema.step(self._trained)
-        return {name: value.detach() for name, value in losses.items()}
+        batch = self._draw()
+        losses: dict[str, Tensor] = {}
+        self._descent.clear()
+        for part in self._in_precision(self._losses_in_parts(batch)):
+            self._descent.backward(torch.stack(list(part.values())).sum())
+            losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
+        self._watch.see(batch, losses | {"gradient": self._descent.clip()})
+        self._descent.step()
+        return losses
 
-    def _losses(self) -> dict[str, Tensor]:
-        if self._stage.name == "autoencoder":
-            return self._reconstruction()
+    def _losses_in_parts(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+        parts = self.config.accumulate
+        if isinstance(batch, PictureBatch):
+            return self._reconstructions(batch, parts)
         if self._stage.name == "head":
-            return self.model.outcome_losses(self._segment(self._dreams))
-        return self.model.losses(self._segment(self._windows))
+            return self._losses.of_dreams(batch, parts)
+        return self._losses.of_windows(batch, parts)
 
-    def _reconstruction(self) -> dict[str, Tensor]:
-        frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
-        with torch.autocast(self._device.type, torch.bfloat16) if self.config.bf16 else nullcontext():
-            loss = self.model.autoencoder.reconstruction_loss(frames.to(self._device), weight.to(self._device))
-        return {"reconstruction": loss}
+    def _reconstructions(self, batch: PictureBatch, parts: int) -> Iterator[dict[str, Tensor]]:
+        for frames, weight in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):
+            share = len(frames) / len(batch.frames)
+            yield {"reconstruction": share * self.model.autoencoder.reconstruction_loss(frames, weight)}
+
+    def _in_precision(self, losses: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        """The same losses, each computed in the stage's precision and handed out without it."""
+        while True:
+            with self._precision():
+                part = next(losses, None)
+            if part is None:
+                return
+            yield part
+
+    def _precision(self) -> AbstractContextManager[object]:
+        pictures = "bf16" if self.config.bf16 else "fp32"
+        name = pictures if self._stage.name in _PICTURE_PARTS else self.config.precision
+        return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
+
+    def _draw(self) -> Segment | PictureBatch:
+        if self._stage.name in _PICTURE_PARTS:
+            frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
+            return PictureBatch(frames.to(self._device), weight.to(self._device))
+        return self._segment(self._dreams if self._stage.name == "head" else self._windows)
 
     def _segment(self, sampler: WindowSampler) -> Segment:
         windows, device = sampler.sample(self.config.batch_size, self._rng), self._device
@@ -151,11 +202,6 @@ class LatentFitter:
         raw = torch.cat([self.model.autoencoder.raw(part.to(self._device)) for part in frames.flatten(0, 1).split(256)])
         now, after = raw.unflatten(0, (-1, 2)).unbind(1)
         return now, after
-
-    def _finite(self, name: str, value: float) -> float:
-        if not np.isfinite(value):
-            raise UserError(f"the {name} loss became {value}: lower fit.learning-rate and resume the run.")
-        return value
 
 
 def _by_name(part: nn.Module) -> list[nn.Parameter]:

@@ -16,14 +16,13 @@ from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
 from worldmodel.head import Head
-from worldmodel.latent.adapter import attach, fused_weights, is_attached
+from worldmodel.latent.adapter import attach, check_adapter, fused_weights, is_attached
 from worldmodel.latent.autoencoder import Autoencoder
 from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import LatentConfig
 from worldmodel.latent.denoiser import condition, plain_denoiser
 from worldmodel.latent.origin import Origin
 from worldmodel.latent.sampler import Sampler, build_sampler
-from worldmodel.latent.shift import shift
 from worldmodel.latent.told import Told, guided
 from worldmodel.spaces import ActionSpec, Observation
 
@@ -57,7 +56,7 @@ class LatentWorldModel(WorldModel):
             base: What `config.base` names, where it has been read already.
 
         Raises:
-            UserError: If the base, or the size of a frame, does not suit.
+            UserError: If the base, the adapter, or the size of a frame, does not suit.
         """
         super().__init__()
         base = base or make_base(config)
@@ -68,6 +67,7 @@ class LatentWorldModel(WorldModel):
         self.origin: Origin | None = Origin(base.marks, base.marks) if base.marks else None
         self.autoencoder = Autoencoder(base.vae)
         self.denoiser = condition(base.unet, config, action_spec)
+        check_adapter(self.denoiser, config.adapter)
         self.sampler = build_sampler(config.sampler, base.schedule)
         self.head = Head(config.head, *self.latent_shape, action_spec)
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
@@ -138,7 +138,7 @@ class LatentWorldModel(WorldModel):
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> LatentDream:
         """See `WorldModel.begin`."""
         latents = self.autoencoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return LatentDream(latents=latents, actions=self._known(actions, mask))
+        return LatentDream(latents=latents, actions=self.known(actions, mask))
 
     @torch.no_grad()
     def step(self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None) -> tuple[LatentDream, Step]:
@@ -156,12 +156,12 @@ class LatentWorldModel(WorldModel):
         """The next latents (batch, channels, h, w), sampled."""
         strength = torch.full((len(context),), self.config.context_noise, device=context.device)
         noise = torch.randn(context.shape, generator=generator, device=context.device)
-        seen, level = self._shake(context, strength, noise)
+        seen, level = self.shake(context, strength, noise)
         newest = seen[:, -1]
         start = torch.randn(newest.shape, generator=generator, device=context.device)
         # The likeliest next picture is the newest one again.
-        drawn = self.sampler.sample(self._predictor(seen, history, level), start, self._reduce(newest, newest))
-        return self._restore(drawn, newest)
+        drawn = self.sampler.sample(self._predictor(seen, history, level), start, self.reduce(newest, newest))
+        return self.restore(drawn, newest)
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         """See `WorldModel.observe`."""
@@ -194,47 +194,10 @@ class LatentWorldModel(WorldModel):
         return self.autoencoder.fingerprint()
 
     def losses(self, segment: Segment) -> dict[str, Tensor]:
-        """Denoising, reward and termination losses of a window, unrolled over its own predictions.
+        """Denoising, reward and termination losses of a window; see `LatentLosses.of_windows`."""
+        from worldmodel.latent.losses import LatentLosses
 
-        The first prediction sees real latents, the later ones what the model itself predicted (detached), with the
-        real next latent as target: the drift of a dream is trained away where it begins.
-        """
-        latents, moved = shift(self._latents(segment), self.config.shift)
-        history = self._known(segment.actions, segment.mask)
-        context = latents[:, : self.context]
-        terms: list[dict[str, Tensor]] = []
-        for k in range(segment.horizon):
-            now = self.context + k
-            actions = history[:, k:now]
-            loss, predicted = self._denoising(context, actions, latents[:, now], segment.mask[:, now])
-            terms.append(loss | self._outcomes(segment, latents, predicted, context, now, ~moved))
-            context = torch.cat([context[:, 1:], predicted[:, None]], dim=1)
-        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
-
-    def outcome_losses(self, segment: Segment) -> dict[str, Tensor]:
-        """The head's losses along dreams that run free under the recorded actions, and along the real play beside them.
-
-        The head is judged where it is used: on what the model dreams, several steps from anything real.
-        """
-        latents = self._latents(segment)
-        dreamed = self._free_run(latents, self._known(segment.actions, segment.mask))
-        steps = range(self.context, latents.shape[1])
-        pictures = torch.cat([source[:, now - 2 : now + 1] for source in (dreamed, latents) for now in steps])
-        there = segment.mask[:, 1:] & segment.mask[:, :-1]
-        actions, rewards, terminated, valid = (
-            torch.cat(2 * values[:, self.context - 1 :].unbind(1))
-            for values in (segment.actions, segment.rewards, segment.terminated, there)
-        )
-        return self.head.losses(self.head(pictures, actions), rewards, terminated, valid)
-
-    @torch.no_grad()
-    def _free_run(self, latents: Tensor, history: Tensor) -> Tensor:
-        """The window as dreamed on from its context; (batch, context + horizon, channels, h, w)."""
-        dreamed = latents[:, : self.context]
-        for now in range(self.context, latents.shape[1]):
-            context = dreamed[:, -self.context :]
-            dreamed = torch.cat([dreamed, self.imagine(context, history[:, now - self.context : now])[:, None]], dim=1)
-        return dreamed
+        return next(LatentLosses(self).of_windows(segment))
 
     def adapt(self) -> None:
         """Freeze the denoiser as a base and train an adapter from here on; without effect if there is one already."""
@@ -323,99 +286,42 @@ class LatentWorldModel(WorldModel):
                 parameter.data = parameter.data.float()
         self.denoiser = denoiser
 
-    def _denoising(
-        self, context: Tensor, actions: Tensor, target: Tensor, valid: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The denoising loss on one frame, and the frame as predicted from that noise (detached)."""
-        batch, device = len(target), target.device
-        strength = self.config.max_context_noise * torch.rand(batch, device=device)
-        strength = strength * (torch.rand(batch, device=device) < 0.5)
-        seen, level = self._shake(context, strength, torch.randn_like(context))
-        timesteps = self._draw_timesteps(batch, device)
-        # From the shaken newest latent, so that the change to predict also takes back what is wrong with it.
-        clean = self._reduce(target, seen[:, -1])
-        noisy, velocity = self.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
-        told, dropped = self._withhold(self._told(seen, actions, level))
-        predicted = self.denoiser(noisy, timesteps, *told)
-        error = (predicted - velocity).square().mean((1, 2, 3))
-        loss = (error * valid).sum() / valid.sum().clamp_min(1)
-        with torch.no_grad():
-            guess = self._restore(self.sampler.clean(noisy, predicted.detach(), timesteps), seen[:, -1])
-            # A guess without a context is no step of this game: go on from what really came.
-            guess = torch.where(dropped.view(-1, 1, 1, 1), target, guess)
-        return {"denoising": loss}, guess
-
-    def _outcomes(
-        self, segment: Segment, latents: Tensor, predicted: Tensor, context: Tensor, now: int, in_place: Tensor
-    ) -> dict[str, Tensor]:
-        """The head's losses on the real step and on the same step as the model dreamed it, half each.
-
-        Only where the picture is `in_place` (bool, (batch,)): what ends a game may depend on where it happens.
-        """
-        real = latents[:, now - 2 : now + 1]
-        dreamed = torch.cat([context[:, -2:], predicted[:, None]], dim=1)
-        pictures = torch.cat([real, dreamed]).detach()
-        done = torch.cat(2 * [segment.actions[:, now - 1]])
-        valid = (segment.mask[:, now] & segment.mask[:, now - 1] & in_place).repeat(2)
-        outcome = self.head(pictures, done)
-        return self.head.losses(
-            outcome, segment.rewards[:, now - 1].repeat(2), segment.terminated[:, now - 1].repeat(2), valid
-        )
-
-    def _draw_timesteps(self, batch: int, device: torch.device) -> Tensor:
-        """Half of them those that the sampler uses, half uniform."""
-        used = self.sampler.timesteps.to(device)[torch.randint(len(self.sampler.timesteps), (batch,), device=device)]
-        uniform = torch.randint(len(self.sampler.alphas), (batch,), device=device)
-        return torch.where(torch.rand(batch, device=device) < 0.5, used, uniform)
-
-    def _latents(self, segment: Segment) -> Tensor:
-        if segment.latents is not None:
-            return segment.latents
-        with torch.no_grad():
-            return self.autoencoder.encode(segment.frames.flatten(0, 1)).unflatten(0, segment.mask.shape)
-
-    def _known(self, actions: Tensor, mask: Tensor) -> Tensor:
+    def known(self, actions: Tensor, mask: Tensor) -> Tensor:
         """The actions, with those from or to a frame that only pads replaced by "not known"."""
         return where_known(mask[:, :-1] & mask[:, 1:], actions, self.unknown)
 
-    def _shake(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def shake(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Noise added to the context, and the level that the denoiser is told; both as in GameNGen."""
         levels = self.config.noise_levels
         top = max(self.config.max_context_noise, 1e-6)
         level = (strength / top * levels).floor().long().clamp(0, levels - 1)
         return context + strength.view(-1, 1, 1, 1, 1) * noise, level
 
-    def _told(self, seen: Tensor, actions: Tensor, level: Tensor) -> Told:
+    def told(self, seen: Tensor, actions: Tensor, level: Tensor) -> Told:
+        """What the denoiser is told of a context as it is seen (see `shake`) and the actions so far."""
         return Told(self._as_known(seen), actions, level)
 
-    def _null(self, told: Told) -> Told:
+    def null(self, told: Told) -> Told:
+        """The same with nothing told."""
         return told.null(self.unknown, self.config.noise_levels - 1)
 
-    def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        told = self._told(seen, actions, level)
-        if self.guidance != 1:
-            return guided(self.denoiser, told, self._null(told), self.guidance)
-        return lambda noisy, timesteps: self.denoiser(noisy, timesteps, *told)
-
-    def _withhold(self, told: Told) -> tuple[Told, Tensor]:
-        """What is told, with nothing told to a share of the windows, and to which (bool, (batch,))."""
-        share, batch = self.config.context_dropout, len(told.level)
-        if not share:
-            return told, torch.zeros(batch, dtype=torch.bool, device=told.level.device)
-        dropped = torch.rand(batch, device=told.level.device) < share
-        return told.where(~dropped, self._null(told)), dropped
-
-    def _reduce(self, target: Tensor, newest: Tensor) -> Tensor:
+    def reduce(self, target: Tensor, newest: Tensor) -> Tensor:
         """What is to be predicted: the change from the newest latent, or the whole picture."""
         if self.config.predicts_change:
             return (target - newest) / self.autoencoder.change
         return self._as_known(target)
 
-    def _restore(self, clean: Tensor, newest: Tensor) -> Tensor:
+    def restore(self, clean: Tensor, newest: Tensor) -> Tensor:
         """The latent that a prediction stands for."""
         if self.config.predicts_change:
             return newest + clean * self.autoencoder.change
         return self.autoencoder.standard(clean) if self.has_base else clean
+
+    def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        told = self.told(seen, actions, level)
+        if self.guidance != 1:
+            return guided(self.denoiser, told, self.null(told), self.guidance)
+        return lambda noisy, timesteps: self.denoiser(noisy, timesteps, *told)
 
     def _as_known(self, latents: Tensor) -> Tensor:
         """Latents in the scale that the denoiser knows: a base its own, our own networks unit variance."""

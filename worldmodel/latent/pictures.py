@@ -1,5 +1,7 @@
 """Frames for the autoencoder, weighted towards what moves."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,22 @@ from worldmodel.data.windows import WindowSampler
 
 _EMPHASIS = 20.0
 _VISIBLE = 10.0
+
+
+class PictureBatch(NamedTuple):
+    """Frames and how much their pixels count.
+
+    Attributes:
+        frames: uint8, (count, height, width, 3).
+        weight: float32, (count, 1, height, width), of mean about 1.
+    """
+
+    frames: Tensor
+    weight: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Both, by name."""
+        return self._asdict()
 
 
 class Pictures:
@@ -23,14 +41,14 @@ class Pictures:
         self._windows = WindowSampler(reader, 1, 1)
         self._background = self._frames(256, rng).float().median(0).values
 
-    def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """`count` frames, uint8 (count, height, width, 3), and weights (count, 1, height, width) of mean 1."""
+    def sample(self, count: int, rng: np.random.Generator) -> PictureBatch:
+        """`count` frames, their pixels weighted."""
         frames = self._frames(count, rng)
         moving = (frames.float() - self._background).abs().amax(-1) > _VISIBLE
         weight = 1 + _EMPHASIS * moving.float()
         rows, columns = _shifts(frames.shape, rng)
         batch = torch.arange(count)[:, None, None]
-        return frames[batch, rows, columns], (weight / weight.mean())[batch, rows, columns][:, None]
+        return PictureBatch(frames[batch, rows, columns], (weight / weight.mean())[batch, rows, columns][:, None])
 
     def _frames(self, count: int, rng: np.random.Generator) -> Tensor:
         ids = self._windows.sample(count, rng).frame_ids

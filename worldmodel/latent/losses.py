@@ -1,0 +1,171 @@
+"""What the latent family is trained on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from worldmodel.data.segment import Segment
+from worldmodel.latent.model import LatentWorldModel
+from worldmodel.latent.shift import shift
+from worldmodel.latent.told import Told
+
+Weigh = Callable[[Tensor], Tensor]
+"""Weights (batch,) of the denoising error at timesteps (int64, (batch,))."""
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What counts of a batch, or of a part of one whose `frames` and `outcomes` are then the whole batch's.
+
+    Attributes:
+        judged: bool, (batch, horizon): the steps whose outcome counts.
+        frames: int64, (horizon,): how many frames count, at each step.
+        outcomes: int64, (horizon,): how many outcomes count, real and dreamed.
+    """
+
+    judged: Tensor
+    frames: Tensor
+    outcomes: Tensor
+
+
+class LatentLosses:
+    """Losses of a latent world model.
+
+    A batch is taken in parts, one after another, where memory is short: their losses add up to the whole batch's, and
+    so do the gradients.
+    """
+
+    def __init__(self, model: LatentWorldModel, weigh: Weigh = torch.ones_like) -> None:
+        """Losses of `model`; all noise levels count alike unless `weigh` says otherwise."""
+        self._model = model
+        self._weigh = weigh
+
+    def of_windows(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
+        """Denoising, reward and termination losses of windows, unrolled over the model's own predictions.
+
+        The first prediction sees real latents, the later ones what the model itself predicted (detached), with the
+        real next latent as target: the drift of a dream is trained away where it begins.
+
+        Yields:
+            Scalars to add up and descend, by name, for every part of the batch.
+        """
+        latents, moved = shift(self._latents(segment), self._model.config.shift)
+        there = segment.mask[:, segment.context :]
+        # What ends a game may depend on where it happens.
+        judged = there & segment.mask[:, segment.context - 1 : -1] & ~moved[:, None]
+        for rows in _rows(len(latents), parts):
+            counted = _Counted(judged[rows], there.sum(0).clamp_min(1), 2 * judged.sum(0))
+            yield self._unrolled(segment[rows], latents[rows], counted)
+
+    def of_dreams(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
+        """The head's losses along dreams that run free under the recorded actions, and along the real play beside them.
+
+        The head is judged where it is used: on what the model dreams, several steps from anything real.
+
+        Yields:
+            As `of_windows`.
+        """
+        there = (segment.mask[:, 1:] & segment.mask[:, :-1])[:, segment.context - 1 :]
+        for rows in _rows(len(there), parts):
+            yield self._dreamed(segment[rows], there[rows], 2 * there.sum())
+
+    def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted) -> dict[str, Tensor]:
+        history = self._model.known(segment.actions, segment.mask)
+        context = latents[:, : segment.context]
+        terms: list[dict[str, Tensor]] = []
+        for k in range(segment.horizon):
+            now = segment.context + k
+            error, predicted = self._denoising(context, history[:, k:now], latents[:, now])
+            loss = (error * segment.mask[:, now]).sum() / counted.frames[k]
+            dreamed = torch.cat([context[:, -2:], predicted[:, None]], dim=1)
+            pictures = torch.cat([latents[:, now - 2 : now + 1], dreamed])
+            terms.append({"denoising": loss} | self._outcomes(segment, pictures, k, counted))
+            context = torch.cat([context[:, 1:], predicted[:, None]], dim=1)
+        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
+
+    def _denoising(self, context: Tensor, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The denoising error on one frame, (batch,), and the frame as predicted from that noise (detached)."""
+        model, batch, device = self._model, len(target), target.device
+        strength = model.config.max_context_noise * torch.rand(batch, device=device)
+        strength = strength * (torch.rand(batch, device=device) < 0.5)
+        seen, level = model.shake(context, strength, torch.randn_like(context))
+        timesteps = self._draw_timesteps(batch, device)
+        # From the shaken newest latent, so that the change to predict also takes back what is wrong with it.
+        clean = model.reduce(target, seen[:, -1])
+        noisy, answer = model.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
+        told, dropped = self._withhold(model.told(seen, actions, level))
+        predicted = model.denoiser(noisy, timesteps, *told)
+        error = self._weigh(timesteps) * (predicted - answer).square().mean((1, 2, 3))
+        with torch.no_grad():
+            guess = model.restore(model.sampler.clean(noisy, predicted.detach(), timesteps), seen[:, -1])
+            # A guess without a context is no step of this game: go on from what really came.
+            guess = torch.where(dropped.view(-1, 1, 1, 1), target, guess)
+        return error, guess
+
+    def _outcomes(self, segment: Segment, pictures: Tensor, k: int, counted: _Counted) -> dict[str, Tensor]:
+        """The head's losses on the real step `k` and on the same step as the model dreamed it, half each.
+
+        Args:
+            segment: The windows.
+            pictures: The real and then the dreamed ones, (2 * batch, 3, channels, h, w).
+            k: Which of the steps to be predicted.
+            counted: What counts.
+        """
+        step = segment.context + k - 1
+        rewards, terminated = segment.rewards[:, step].repeat(2), segment.terminated[:, step].repeat(2)
+        outcome = self._model.head(pictures.detach(), torch.cat(2 * [segment.actions[:, step]]))
+        return self._model.head.losses(
+            outcome, rewards, terminated, counted.judged[:, k].repeat(2), counted.outcomes[k]
+        )
+
+    def _dreamed(self, segment: Segment, there: Tensor, count: Tensor) -> dict[str, Tensor]:
+        model, latents = self._model, self._latents(segment)
+        dreamed = self._free_run(latents, model.known(segment.actions, segment.mask))
+        steps = range(segment.context, latents.shape[1])
+        pictures = torch.cat([source[:, now - 2 : now + 1] for source in (dreamed, latents) for now in steps])
+        actions, rewards, terminated = (
+            torch.cat(2 * values[:, segment.context - 1 :].unbind(1))
+            for values in (segment.actions, segment.rewards, segment.terminated)
+        )
+        valid = torch.cat(2 * there.unbind(1))
+        return model.head.losses(model.head(pictures, actions), rewards, terminated, valid, count)
+
+    @torch.no_grad()
+    def _free_run(self, latents: Tensor, history: Tensor) -> Tensor:
+        """The window as dreamed on from its context; (batch, context + horizon, channels, h, w)."""
+        context = self._model.context
+        dreamed = latents[:, :context]
+        for now in range(context, latents.shape[1]):
+            following = self._model.imagine(dreamed[:, -context:], history[:, now - context : now])
+            dreamed = torch.cat([dreamed, following[:, None]], dim=1)
+        return dreamed
+
+    @torch.no_grad()
+    def _latents(self, segment: Segment) -> Tensor:
+        if segment.latents is not None:
+            return segment.latents
+        return self._model.autoencoder.encode(segment.frames.flatten(0, 1)).unflatten(0, segment.mask.shape)
+
+    def _draw_timesteps(self, batch: int, device: torch.device) -> Tensor:
+        """Half of them those that the sampler uses, half uniform."""
+        sampler = self._model.sampler
+        used = sampler.timesteps.to(device)[torch.randint(len(sampler.timesteps), (batch,), device=device)]
+        uniform = torch.randint(len(sampler.alphas), (batch,), device=device)
+        return torch.where(torch.rand(batch, device=device) < 0.5, used, uniform)
+
+    def _withhold(self, told: Told) -> tuple[Told, Tensor]:
+        """What is told, with nothing told to a share of the windows, and to which (bool, (batch,))."""
+        share, batch = self._model.config.context_dropout, len(told.level)
+        if not share:
+            return told, torch.zeros(batch, dtype=torch.bool, device=told.level.device)
+        dropped = torch.rand(batch, device=told.level.device) < share
+        return told.where(~dropped, self._model.null(told)), dropped
+
+
+def _rows(batch: int, parts: int) -> Iterator[slice]:
+    """The rows of a batch in `parts` parts, as even as can be."""
+    bounds = [batch * part // parts for part in range(parts + 1)]
+    return (slice(begin, end) for begin, end in pairwise(bounds))

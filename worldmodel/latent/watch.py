@@ -1,0 +1,62 @@
+"""Losses that stop being numbers."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from safetensors.torch import save
+from torch import Tensor
+
+from worldmodel.data.segment import Segment
+from worldmodel.errors import UserError
+from worldmodel.files import write_whole
+from worldmodel.latent.pictures import PictureBatch
+
+
+class LossWatch:
+    """Stops a stage at the first loss or gradient that is not finite, and keeps the batch that brought it.
+
+    To look is to wait for the device. So on a CPU it looks before every update, which leaves the model as it was; on
+    a GPU it looks when it is asked to, and the model is spoiled by then.
+    """
+
+    def __init__(self, stage: str, seed: int, folder: Path, patient: bool) -> None:
+        """Watch the stage begun with `seed`; `patient`, only look when asked. Batches are kept in `folder`."""
+        self._stage, self._seed, self._folder, self._patient = stage, seed, folder, patient
+        self._seen: list[tuple[Segment | PictureBatch, Mapping[str, Tensor]]] = []
+        self._updates = 0
+
+    def see(self, batch: Segment | PictureBatch, losses: Mapping[str, Tensor]) -> None:
+        """Take note of one update's batch and losses.
+
+        Raises:
+            UserError: If a loss is not finite.
+        """
+        self._seen.append((batch, losses))
+        if not self._patient:
+            self.check()
+
+    def check(self) -> None:
+        """Look at what was seen since the last time.
+
+        Raises:
+            UserError: If a loss is not finite.
+        """
+        for batch, losses in self._seen:
+            self._updates += 1
+            for name, loss in losses.items():
+                if not math.isfinite(value := loss.item()):
+                    self._stop(name, value, batch)
+        self._seen.clear()
+
+    def _stop(self, name: str, value: float, batch: Segment | PictureBatch) -> NoReturn:
+        path = self._folder / f"{self._stage}-seed{self._seed}-update{self._updates}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
+        write_whole(path, save(tensors, {"stage": self._stage, "part": name, "value": str(value)}))
+        own_rate = f"{self._stage}-" if isinstance(batch, PictureBatch) else ""
+        raise UserError(
+            f"fitting the {self._stage}, {name} became {value} in update {self._updates} (its batch is kept in {path}):"
+            f" begin another run with a lower --fit.{own_rate}learning-rate."
+        )
