@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 if TYPE_CHECKING:
+    from envs.atari_config import AtariConfig
     from envs.encoded import EncodeObservation, StackObservation
     from envs.neural import NeuralEnv
     from envs.neural_vector import NeuralVectorEnv
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from envs.stack import stack_context, stack_push, stack_start
 
 _HOMES = {
+    "AtariConfig": "envs.atari_config",
     "EncodeObservation": "envs.encoded",
     "NeuralEnv": "envs.neural",
     "NeuralVectorEnv": "envs.neural_vector",
@@ -35,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AtariConfig",
     "EncodeObservation",
     "NeuralEnv",
     "NeuralVectorEnv",

@@ -7,41 +7,43 @@ from ale_py import Action
 from ale_py.vector_env import AtariVectorEnv
 from numpy.typing import NDArray
 
+from envs.atari_config import AtariConfig
 from envs.game import Game, Outcome
-from worldmodel.spaces import ActionSpec
+from worldmodel.spaces import ActionSpec, FrameShape
 
-FRAME_SKIP = 4
-"""Emulated frames a step."""
+HALF_AN_HOUR = 108_000
+"""Emulated frames, 60 a second."""
 
 
 class AtariGame(Game):
-    """An Atari 2600 game in RGB: frame skip 4 with max-pooling, up to 30 no-ops at the start, rewards as they are.
+    """An Atari 2600 game, its rewards as they are; a lost life ends nothing.
 
     Each game has an emulator of its own, because ALE seeds a game only on a full reset; it is as fast as a batch of
     them on one thread.
     """
 
-    def __init__(self, rom: str, frame_size: int, max_steps: int | None, sticky: float) -> None:
+    def __init__(self, rom: str, frame_shape: FrameShape, max_steps: int | None, config: AtariConfig) -> None:
         """Load the ROM.
 
         Args:
             rom: ALE's name of it, such as "pong".
-            frame_size: Height and width of a frame, pixels.
-            max_steps: Truncate a game after this many steps; None: after 27,000, half an hour of play.
-            sticky: Probability that the emulator repeats the last action instead (Machado et al., 2018).
+            frame_shape: (height, width, 3) of a frame.
+            max_steps: Truncate a game after this many steps; None: after half an hour of play.
+            config: How it is emulated.
         """
         self._ale = AtariVectorEnv(
             rom,
             num_envs=1,
             num_threads=1,
-            max_num_frames_per_episode=(max_steps or 27_000) * FRAME_SKIP,
-            repeat_action_probability=sticky,
-            img_height=frame_size,
-            img_width=frame_size,
-            grayscale=False,
+            max_num_frames_per_episode=max_steps * config.frame_skip if max_steps else HALF_AN_HOUR,
+            repeat_action_probability=config.sticky,
+            full_action_space=config.full_actions,
+            img_height=frame_shape[0],
+            img_width=frame_shape[1],
+            grayscale=config.grayscale,
             stack_num=1,
-            frameskip=FRAME_SKIP,
-            noop_max=30,
+            frameskip=config.frame_skip,
+            noop_max=config.noop_max,
             reward_clipping=False,
         )
         actions: list[Action] = self._ale.ale.get_action_set()
@@ -59,7 +61,7 @@ class AtariGame(Game):
         return Outcome(float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._lives < lives)
 
     def frame(self) -> NDArray[np.uint8]:
-        """The newest picture, (frame_size, frame_size, 3)."""
+        """The newest picture, of `frame_shape`."""
         return self._frame.copy()
 
     def close(self) -> None:
@@ -67,5 +69,6 @@ class AtariGame(Game):
         self._ale.close()
 
     def _see(self, observations: NDArray[np.uint8], info: dict[str, Any]) -> None:
-        self._frame = observations[0, 0]
+        picture = observations[0, 0]
+        self._frame = picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
         self._lives = int(info["lives"][0])

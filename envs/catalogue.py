@@ -1,15 +1,20 @@
 """From a Gymnasium id to a game."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from envs.atari_config import AtariConfig
 from envs.game import Game
 from envs.guarded import GuardedGame
 from envs.patience import time_limit
 from worldmodel.errors import UserError, in_short
+from worldmodel.spaces import FrameShape, FrameSize, shape_of
 
 _ATARI = "ale_py.vector_env:AtariVectorEnv"
 
@@ -17,20 +22,22 @@ _ATARI = "ale_py.vector_env:AtariVectorEnv"
 def open_game(
     env_id: str,
     *,
-    frame_size: int,
+    frame_size: FrameSize,
     max_steps: int | None = None,
-    sticky: float = 0.0,
+    kwargs: Mapping[str, Any] | None = None,
+    atari: AtariConfig | None = None,
     patience: float | None = None,
 ) -> Game:
     """The game that `env_id` names; see `envs.make_real` for the arguments.
 
     Raises:
-        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package.
+        UserError: If there is no such game, its actions can't be learned, it can't render, lacks a package, or does
+            not take an option.
     """
     spec = find_spec(env_id)
     try:
         with time_limit(patience):
-            game = _open(spec, frame_size, max_steps, sticky)
+            game = _open(spec, shape_of(frame_size), max_steps, kwargs or {}, atari or AtariConfig())
     except UserError:
         raise
     except Exception as error:
@@ -46,14 +53,26 @@ def has_limit(env_id: str) -> bool:
     return spec.max_episode_steps is not None or spec.vector_entry_point == _ATARI
 
 
-def _open(spec: EnvSpec, frame_size: int, max_steps: int | None, sticky: float) -> Game:
+def _open(
+    spec: EnvSpec, shape: FrameShape, max_steps: int | None, kwargs: Mapping[str, Any], atari: AtariConfig
+) -> Game:
     if spec.vector_entry_point == _ATARI:
+        if kwargs:
+            raise UserError(f"{spec.id} takes no game.kwargs, here {', '.join(kwargs)}: its options are game.atari.")
         from envs.atari import AtariGame
 
-        return AtariGame(spec.kwargs["game"], frame_size, max_steps, sticky)
+        return AtariGame(spec.kwargs["game"], shape, max_steps, atari)
+    _refuse_atari(atari, spec.id)
     from envs.rendered import RenderedGame
 
-    return RenderedGame(spec.id, frame_size, max_steps)
+    return RenderedGame(spec.id, shape, max_steps, kwargs)
+
+
+def _refuse_atari(config: AtariConfig, env_id: str) -> None:
+    given = [field.name for field in fields(config) if getattr(config, field.name) != field.default]
+    if given:
+        names = ", ".join(f"game.atari.{name}" for name in given)
+        raise UserError(f"{env_id} is no Atari game: leave out {names}.")
 
 
 def find_spec(env_id: str) -> EnvSpec:
@@ -73,7 +92,10 @@ def _import(module: str, env_id: str) -> None:
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        raise UserError(f"{env_id!r} needs the module {error.name!r}: install it, or mend the id.") from error
+        raise UserError(
+            f"{env_id!r} needs the module {error.name!r}: start from the folder that holds it, install it, or mend the"
+            " id."
+        ) from error
     except Exception as error:
         raise UserError(
             f"the module {module!r} of {env_id!r} could not be imported ({in_short(error)}): mend it."

@@ -41,7 +41,7 @@ class Game(ABC):
 
     @abstractmethod
     def frame(self) -> NDArray[np.uint8]:
-        """The newest picture, (size, size, 3), a fresh array."""
+        """The newest picture, (height, width, 3), a fresh array."""
 
     @abstractmethod
     def close(self) -> None:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.spaces import FrameShape
+
 Picture = NDArray[np.uint8]
 
 # A picture is too small for threads: waiting for them takes longer than the work.
@@ -16,30 +18,30 @@ cv2.setNumThreads(1)
 
 
 class Shrinker:
-    """Resizes the pictures of one game, each `cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)`.
+    """Resizes the pictures of one game, each `cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)`.
 
     Most of a picture is the same as in the one before, so only the part around what changed is resized again. It is
     cut where borders of large and small pixels fall together, which makes the result the same to the last bit.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, shape: FrameShape) -> None:
+        self._height, self._width, _ = shape
         self._picture: Picture = np.empty((0, 0, 3), np.uint8)
-        self._frame: Picture = np.empty((size, size, 3), np.uint8)
+        self._frame: Picture = np.empty(shape, np.uint8)
 
     def __call__(self, picture: Picture) -> Picture:
-        """The small frame (size, size, 3) of a picture (height, width, 3), which must not be changed afterwards."""
+        """The small frame of a picture (height, width, 3), which must not be changed afterwards."""
         picture = np.ascontiguousarray(picture)
         if picture.shape != self._picture.shape:
-            self._frame = _resize(picture, self._size, self._size)
+            self._frame = _resize(picture, self._height, self._width)
         elif (box := _changed(self._picture, picture)) is not None:
             self._update(picture, *box)
         self._picture = picture
         return self._frame.copy()
 
     def _update(self, picture: Picture, rows: slice, columns: slice) -> None:
-        large_rows, small_rows = _align(rows, picture.shape[0], self._size)
-        large_columns, small_columns = _align(columns, picture.shape[1], self._size)
+        large_rows, small_rows = _align(rows, picture.shape[0], self._height)
+        large_columns, small_columns = _align(columns, picture.shape[1], self._width)
         height, width = small_rows.stop - small_rows.start, small_columns.stop - small_columns.start
         self._frame[small_rows, small_columns] = _resize(picture[large_rows, large_columns], height, width)
 

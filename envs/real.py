@@ -1,6 +1,6 @@
 """Real games, as pixels, many at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import gymnasium as gym
@@ -10,11 +10,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.actions import space_of
+from envs.atari_config import AtariConfig
 from envs.catalogue import open_game
 from envs.encoded import Batch, StackObservation
 from envs.game import NOTHING, Game, Outcome
 from envs.replay import Replay, play_to
-from worldmodel.spaces import ActionSpec
+from worldmodel.spaces import ActionSpec, FrameShape, FrameSize, shape_of
 
 _METADATA = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"], "render_fps": 15}
 
@@ -23,35 +24,41 @@ def make_real(
     env_id: str,
     num_envs: int,
     *,
-    frame_size: int = 64,
+    frame_size: FrameSize = 64,
     stack: int = 1,
     max_steps: int | None = None,
-    sticky: float = 0.0,
+    kwargs: Mapping[str, Any] | None = None,
+    atari: AtariConfig | None = None,
+    lives_end: bool = False,
     patience: float | None = None,
 ) -> VectorEnv:
     """The real game, `num_envs` times in this process, as stacked pixels.
 
-    Observations are uint8, (num_envs, frame_size, frame_size, 3 * stack), newest last. The environment underneath
+    Observations are uint8, (num_envs, height, width, 3 * stack), newest last. The environment underneath
     (`.unwrapped`) is a `RealVectorEnv`, which tells the seed of every game and the lives lost.
 
     Args:
         env_id: A Gymnasium id of a game that renders, or `module:Id` to import the module first.
         num_envs: Games at a time.
-        frame_size: Height and width of a frame, pixels.
+        frame_size: Height and width of a frame, pixels; one number for both, or one each.
         stack: Newest frames in an observation.
         max_steps: Truncate a game after this many steps; None: the game's own limit.
-        sticky: Atari only: probability that the emulator repeats the last action (Machado et al., 2018).
+        kwargs: Keyword arguments of the environment; not for Atari.
+        atari: Atari only: how the game is emulated.
+        lives_end: Tell a lost life as the game's end, though the same game goes on; its `life_loss_ends` does nothing
+            here.
         patience: Seconds that one call of one game may take; None: for ever.
 
     Raises:
-        UserError: If there is no such game, or its actions can't be learned, it can't render, or lacks a package; later
-            on, if a game raises, hangs, or returns what is no outcome: the sentence tells its seed, step and action.
+        UserError: If there is no such game, its actions can't be learned, it can't render, lacks a package, or does
+            not take an option; later on, if a game raises, hangs, or returns what is no outcome: the sentence tells
+            its seed, step and action.
     """
     games = [
-        open_game(env_id, frame_size=frame_size, max_steps=max_steps, sticky=sticky, patience=patience)
+        open_game(env_id, frame_size=frame_size, max_steps=max_steps, kwargs=kwargs, atari=atari, patience=patience)
         for _ in range(num_envs)
     ]
-    env = RealVectorEnv(games, frame_size)
+    env = RealVectorEnv(games, shape_of(frame_size), lives_end)
     return env if stack == 1 else StackObservation(env, stack)
 
 
@@ -73,19 +80,26 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     metadata: dict[str, Any] = _METADATA
 
-    def __init__(self, games: Sequence[Game], frame_size: int) -> None:
-        """Put `games`, all of one kind, side by side."""
+    def __init__(self, games: Sequence[Game], frame_shape: FrameShape, lives_end: bool = False) -> None:
+        """Put `games`, all of one kind, side by side.
+
+        Args:
+            games: The games.
+            frame_shape: Of their frames.
+            lives_end: Tell a lost life as the game's end; the step after only shows where the same game goes on.
+        """
         self.num_envs = num_envs = len(games)
         self.render_mode = "rgb_array"
-        self._games = games
+        self._games, self._lives_end = games, lives_end
         self.action_spec = games[0].action_spec
         self.single_action_space = space_of(self.action_spec)
-        self.single_observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
+        self.single_observation_space = gym.spaces.Box(0, 255, frame_shape, np.uint8)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.game_seeds = np.zeros(num_envs, np.int64)
         self.life_lost = np.zeros(num_envs, np.bool_)
         self._finished = np.zeros(num_envs, np.bool_)
+        self._goes_on = np.zeros(num_envs, np.bool_)
         self.later_seeds = np.random.default_rng()
 
     def reset(
@@ -113,6 +127,8 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         outcomes = [self._advance(index, action) for index, action in enumerate(actions)]
         rewards, *flags = zip(*outcomes, strict=True)
         terminated, truncated, self.life_lost = (np.array(flag, np.bool_) for flag in flags)
+        self._goes_on = self._lives_end & self.life_lost & ~terminated & ~truncated
+        terminated = terminated | self._goes_on
         self._finished = terminated | truncated
         return self._frames(), np.array(rewards, np.float32), terminated, truncated, {}
 
@@ -149,7 +165,9 @@ class RealVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         return NOTHING
 
     def _advance(self, index: int, action: Any) -> Outcome:
-        return self._begin(index) if self._finished[index] else self._games[index].step(action)
+        if not self._finished[index]:
+            return self._games[index].step(action)
+        return NOTHING if self._goes_on[index] else self._begin(index)
 
     def _frames(self) -> NDArray[np.uint8]:
         return np.stack([game.frame() for game in self._games])

@@ -1,11 +1,13 @@
 """The real game in the dream's place: what an agent could learn from a perfect model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from envs.atari_config import AtariConfig
 from envs.catalogue import open_game
 from envs.encoded import stacked_space
 from envs.game import NOTHING, Game
@@ -15,7 +17,7 @@ from envs.replay import Replay, play_to
 from envs.stack import stack_context, stack_push
 from envs.tensors import StepTensors, TensorVectorEnv, as_array
 from worldmodel.errors import UserError
-from worldmodel.spaces import Observation
+from worldmodel.spaces import FrameSize, Observation, shape_of
 
 
 class RealDreams(TensorVectorEnv):
@@ -33,11 +35,13 @@ class RealDreams(TensorVectorEnv):
         *,
         world_model: ModelSource | None = None,
         observation: Observation = "frames",
-        frame_size: int = 64,
+        frame_size: FrameSize = 64,
         stack: int = 4,
         horizon: int | None = 48,
         starts: Sequence[Replay] = (),
         max_steps: int | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        atari: AtariConfig | None = None,
         patience: float | None = None,
         device: str | torch.device = "cpu",
         seed: int = 0,
@@ -49,12 +53,14 @@ class RealDreams(TensorVectorEnv):
             num_envs: Games at a time.
             world_model: Whose encoder makes the latents; not needed for frames.
             observation: As in `NeuralVectorEnv`.
-            frame_size: Height and width of a frame, pixels.
+            frame_size: As for `envs.make_real`.
             stack: Newest observations that are shown at once, newest last.
             horizon: A game is truncated this many steps after its start; None: never.
             starts: The moments from which to play on.
             max_steps: Truncate a game after this many steps in all; None: the game's own limit.
-            patience: Seconds that one call of one game may take; None: for ever.
+            kwargs: As for `envs.make_real`.
+            atari: As for `envs.make_real`, but that `life_loss_ends` does end a game here.
+            patience: As for `envs.make_real`.
             device: Where the tensors are wanted.
             seed: Seeds the choice of starts until `reset` is given a seed.
 
@@ -67,9 +73,11 @@ class RealDreams(TensorVectorEnv):
         self.world_model = None if world_model is None else open_model(world_model, self.device)
         self._observation, self._stack = observation, stack
         self._games = [
-            open_game(game, frame_size=frame_size, max_steps=max_steps, patience=patience) for _ in range(num_envs)
+            open_game(game, frame_size=frame_size, max_steps=max_steps, kwargs=kwargs, atari=atari, patience=patience)
+            for _ in range(num_envs)
         ]
-        self._blank = np.zeros((frame_size, frame_size, 3), np.uint8)
+        self._lives_end = atari is not None and atari.life_loss_ends
+        self._blank = np.zeros(shape_of(frame_size), np.uint8)
         dtype = np.uint8 if observation == "frames" else np.float32
         shape = self._look(self._blank[None]).shape[1:]
         self._set_spaces(self._games[0].action_spec, stacked_space(shape, dtype, stack))
@@ -107,10 +115,10 @@ class RealDreams(TensorVectorEnv):
         self._stacked = stack_push(self._stacked, self._look(frames))
         if any(begun):
             self._stacked[self.needs_reset] = self._begin(np.flatnonzero(begun).tolist())
-        rewards, terminated, truncated, _ = (
+        rewards, terminated, truncated, life_lost = (
             torch.tensor(told, device=self.device) for told in zip(*outcomes, strict=True)
         )
-        return self._stacked, rewards, *self._finish(terminated, truncated)
+        return self._stacked, rewards, *self._finish(terminated | (self._lives_end & life_lost), truncated)
 
     def close_extras(self, **kwargs: object) -> None:
         """Close the games; called by `close`."""

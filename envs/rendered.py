@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,28 +13,32 @@ from numpy.typing import NDArray
 
 from envs.actions import native, spec_of
 from envs.game import Game, Outcome
+from envs.keywords import checked_keywords
 from envs.picture import Shrinker, quick_pixels
 from worldmodel.errors import UserError
+from worldmodel.spaces import FrameShape
 
 
 class RenderedGame(Game):
     """A Gymnasium environment seen through `render()`, resized by area."""
 
-    def __init__(self, env_id: str, frame_size: int, max_steps: int | None) -> None:
+    def __init__(self, env_id: str, frame_shape: FrameShape, max_steps: int | None, kwargs: Mapping[str, Any]) -> None:
         """Make the game.
 
         Args:
             env_id: A registered Gymnasium id.
-            frame_size: Height and width of a frame, pixels.
+            frame_shape: (height, width, 3) of a frame.
             max_steps: Truncate a game after this many steps; None: the environment's own limit.
+            kwargs: Keyword arguments of the environment.
 
         Raises:
-            UserError: If the environment's actions can't be learned, it can't render, or lacks a package.
+            UserError: If the environment's actions can't be learned, it can't render, lacks a package, or does not
+                take a keyword.
         """
-        self._env = _make(env_id, max_steps)
+        self._env = _make(env_id, max_steps, kwargs)
         self.action_spec = spec_of(self._env.action_space, env_id)
         self._reads_pixels = type(self._env.unwrapped).__module__.startswith("gymnasium.envs.")
-        self._shrink = Shrinker(frame_size)
+        self._shrink = Shrinker(frame_shape)
         self._check_picture(env_id)
 
     def reset(self, seed: int) -> None:
@@ -48,7 +53,7 @@ class RenderedGame(Game):
         return Outcome(reward, terminated, truncated, False)  # type: ignore[arg-type]  # seen to by the guard
 
     def frame(self) -> NDArray[np.uint8]:
-        """The newest picture, (frame_size, frame_size, 3)."""
+        """The newest picture, of `frame_shape`."""
         picture = self._render()
         kind = _kind(picture)
         if kind != self._kind:
@@ -78,20 +83,28 @@ def _kind(picture: Any) -> str:
     return f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
 
 
-def _make(env_id: str, max_steps: int | None) -> gym.Env[Any, Any]:
+def _make(env_id: str, max_steps: int | None, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
     _silence_sdl()
-    _check_renders(env_id)
     try:
-        return gym.make(env_id, render_mode="rgb_array", max_episode_steps=max_steps, disable_env_checker=True)
+        keywords = checked_keywords(_maker(env_id), kwargs, env_id)
+        return gym.make(env_id, max_steps, True, render_mode="rgb_array", **keywords)
     except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"{env_id} needs a package that is not installed: {error}") from error
+        raise UserError(f"{env_id} needs a package that is not installed: {_missing(env_id, error)}") from error
 
 
-def _check_renders(env_id: str) -> None:
+def _missing(env_id: str, error: Exception) -> str:
+    # Gymnasium's own advice names an older package, which has to be compiled.
+    box2d = "gymnasium.envs.box2d" in str(gym.spec(env_id).entry_point)
+    return "Box2D; install the extra: pip install -e '.[box2d]'." if box2d else str(error)
+
+
+def _maker(env_id: str) -> Callable[..., Any]:
+    """What makes the environment: a class, or a function."""
     entry_point = gym.spec(env_id).entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    if "rgb_array" not in getattr(creator, "metadata", {}).get("render_modes", ["rgb_array"]):
+    maker: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if "rgb_array" not in getattr(maker, "metadata", {}).get("render_modes", ["rgb_array"]):
         raise UserError(f"{env_id} has no render mode 'rgb_array': choose a game that renders pictures.")
+    return maker
 
 
 def _silence_sdl() -> None:

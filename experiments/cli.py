@@ -3,6 +3,7 @@
 Later wins: the preset, then `--config`, then `--smoke`, then the options themselves.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from experiments.config import read_config
+from experiments.keywords import REGISTRY
 from experiments.presets import PRESETS, PresetName, smoke
 from rl.checks import check_settings
 from rl.settings import Settings
@@ -108,13 +110,17 @@ def parse_settings(kind: type[Parsed], arguments: Sequence[str], program: str) -
     start, _ = tyro.cli(Start, args=arguments, return_unknown_args=True, add_help=False, prog=program)
     settings = _settings(start)
     default = kind(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
-    options = tyro.cli(kind, args=arguments, default=default, prog=program)
+    options = tyro.cli(kind, args=arguments, default=default, prog=program, registry=REGISTRY)
     check_settings(options.settings)
     return options
 
 
 def run_main(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a script's `main`, showing what a user can mend as one sentence. Returns the exit status."""
+    """Run a script's `main`, showing what a user can mend as one sentence. Returns the exit status.
+
+    A game of one's own may lie in the folder where the script is started.
+    """
+    sys.path.append(str(Path.cwd()))
     try:
         return main(arguments)
     except UserError as error:

@@ -26,10 +26,11 @@ _CHECK_SECONDS = 60
 
 
 @contextmanager
-def ray_cluster(settings: ClusterSettings) -> Iterator[str | None]:
+def ray_cluster(settings: ClusterSettings, game: str = "") -> Iterator[str | None]:
     """Ray, joined or started here; yields the address of its Prometheus metrics, if there is one.
 
-    Every worker, on other nodes too, imports the five packages from a copy of this installation.
+    Every worker, on other nodes too, imports the five packages from a copy of this installation, and the module that
+    the id of `game` names from this folder, if it is here.
 
     Raises:
         UserError: If the cluster cannot be reached, or our packages are mixed with others of the same names.
@@ -38,7 +39,7 @@ def ray_cluster(settings: ClusterSettings) -> Iterator[str | None]:
     root = packages_root()
     with tempfile.TemporaryDirectory(prefix="neuralenv-") as folder:
         _copy_packages(root, Path(folder))
-        ray = _connect(settings, Path(folder))
+        ray = _connect(settings, {"working_dir": folder, "env_vars": _own_game(game)})
         try:
             _check_workers(ray)
             yield _metrics_address(ray)
@@ -69,7 +70,12 @@ def _copy_packages(root: Path, folder: Path) -> None:
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _connect(settings: ClusterSettings, code: Path) -> Any:
+def _own_game(game: str) -> dict[str, str]:
+    # Only for those who need it: whatever lies in this folder comes before installed packages.
+    return {"PYTHONPATH": str(Path.cwd())} if ":" in game else {}
+
+
+def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
     if settings.address is None:
         # A cluster of our own answers on this machine alone, and ends with the run: no token to hand around.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -78,7 +84,7 @@ def _connect(settings: ClusterSettings, code: Path) -> Any:
     try:
         ray.init(
             **_where(settings),
-            runtime_env={"working_dir": str(code)},
+            runtime_env=runtime_env,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -68,7 +68,7 @@ def _train(run: "RunFolder", console: Console) -> None:
         limit = run.settings.evaluate.max_steps
         console.print(f"{game.id} has no step limit: judged games are cut off after {limit} (--evaluate.max-steps)")
     console.print("starting Ray")
-    with ray_cluster(run.settings.cluster) as metrics:
+    with ray_cluster(run.settings.cluster, game.id) as metrics:
         from experiments.training import train_rounds
         from rl.dyna import Dyna, DynaConfig
         from rl.reporting import Gauges

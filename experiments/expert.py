@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from experiments.cli import run_main
+from experiments.keywords import REGISTRY
 from rl.checks import check_expert_settings
 from rl.settings import ClusterSettings, ExpertSettings
 from worldmodel.errors import UserError
@@ -42,7 +43,7 @@ class Options(ExpertSettings):
 def main(arguments: Sequence[str]) -> int:
     """Train an expert as the command line says. Returns the exit status."""
     began = time.monotonic()
-    options = tyro.cli(Options, args=arguments, prog=PROGRAM)
+    options = tyro.cli(Options, args=arguments, prog=PROGRAM, registry=REGISTRY)
     check_expert_settings(options)
     _check_free(options.folder)
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
@@ -72,7 +73,7 @@ def _run(options: Options, console: Console) -> None:
 
     make_real(options.game.id, 1, frame_size=options.frame_size, **options.game.options).close()
     console.print("starting Ray")
-    with ray_cluster(_CLUSTER):
+    with ray_cluster(_CLUSTER, options.game.id):
         from rl.expert import judge_expert, train_expert
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)

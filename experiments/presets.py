@@ -12,14 +12,27 @@ from rl.settings import (
     Settings,
 )
 from worldmodel.fitting import FitConfig
+from worldmodel.head_config import HeadConfig
+from worldmodel.latent.config import LatentConfig
 
-PresetName = Literal["cartpole", "atari"]
+PresetName = Literal["cartpole", "lunarlander", "atari"]
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
 
 
 def cartpole() -> Settings:
     """CartPole from pixels, within a quarter of an hour on two CPU cores."""
     return Settings()
+
+
+def lunarlander() -> Settings:
+    """LunarLander from pixels: rewards of many sizes, so symlog two-hot; needs the extra `box2d`."""
+    return Settings(
+        game=GameSettings(id="LunarLander-v3"),
+        collect=CollectSettings(first_steps=12_000, steps=6000),
+        model=LatentConfig(head=HeadConfig(rewards="symlog")),
+        imagine=ImagineSettings(horizon=64, steps=98_304, gamma=0.995, reward_scale=0.05),
+        evaluate=EvaluateSettings(episodes=20),
+    )
 
 
 def atari() -> Settings:
@@ -32,7 +45,7 @@ def atari() -> Settings:
     )
 
 
-PRESETS: dict[PresetName, Callable[[], Settings]] = {"cartpole": cartpole, "atari": atari}
+PRESETS: dict[PresetName, Callable[[], Settings]] = {"cartpole": cartpole, "lunarlander": lunarlander, "atari": atari}
 
 
 def smoke(settings: Settings) -> Settings:

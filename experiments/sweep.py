@@ -1,6 +1,5 @@
 """Try Dyna with several settings, on Ray Tune."""
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli import SettingsOptions, parse_settings, run_main
+from experiments.keywords import read_value
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     from experiments.cluster import ray_cluster
 
     settings = options.settings
-    with ray_cluster(settings.cluster):
+    with ray_cluster(settings.cluster, settings.game.id):
         from ray.tune import grid_search
 
         from tune.sweep import sweep
@@ -81,7 +81,7 @@ def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, values = word.partition("=")
         if not (name and equals and values):
             raise UserError(f"--space takes NAME=V1,V2,..., as in fit.steps=100,200, not {word!r}.")
-        choices[name] = [_value(text) for text in values.split(",")]
+        choices[name] = [read_value(text) for text in values.split(",")]
     return choices
 
 
@@ -107,13 +107,6 @@ def _table(trials: Sequence["Result"]) -> Table:
 
 def _reached(trial: "Result") -> float:
     return (trial.metrics or {})["dyna"]["real_return"]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
+from rl.settings import CollectSettings, ExpertSettings, GameSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.fitting import check_optimizer
+from worldmodel.latent.config import latent_size
 from worldmodel.plain import dotted
 
 _POSITIVE = (
@@ -13,11 +14,11 @@ _POSITIVE = (
     "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.accumulate",
     "fit.unroll", "fit.learning_rate", "fit.snr_gamma", "imagine.stack", "imagine.dreams", "imagine.horizon",
     "imagine.steps", "imagine.rollout", "imagine.minibatch", "imagine.epochs", "imagine.learning_rate",
-    "evaluate.episodes",
+    "evaluate.episodes", "game.atari.frame_skip",
 )  # fmt: skip
 _EXPERT_POSITIVE = (
     "steps", "frame_size", "stack", "envs", "rollout", "minibatch", "epochs", "learning_rate", "reward_scale",
-    "evaluate.episodes",
+    "evaluate.episodes", "game.atari.frame_skip",
 )  # fmt: skip
 _SHARES = (
     "collect.random",
@@ -48,9 +49,12 @@ def check_settings(settings: Settings) -> None:
         from worldmodel.latent.bases import check_base  # imports torch
 
         check_base(settings.model.base)
+    else:
+        latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
     if settings.fit.accumulate > settings.fit.batch_size:
         raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
     check_optimizer(settings.fit.optimizer)
+    _check_game(settings.game)
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 
@@ -62,6 +66,7 @@ def check_expert_settings(settings: ExpertSettings) -> None:
         UserError: Naming the setting and what it may be.
     """
     _check_positive(dotted(settings), _EXPERT_POSITIVE)
+    _check_game(settings.game)
     if settings.steps < settings.longest_rollout:
         raise UserError(
             f"steps is {settings.steps}, but a rollout alone may take {settings.longest_rollout}"
@@ -76,8 +81,15 @@ def check_expert_settings(settings: ExpertSettings) -> None:
 
 def _check_positive(values: Mapping[str, Any], names: Sequence[str]) -> None:
     for name in names:
-        if values[name] <= 0:
+        if (min(values[name]) if isinstance(values[name], tuple) else values[name]) <= 0:
             raise UserError(f"{name} must be more than 0, not {values[name]}.")
+
+
+def _check_game(game: GameSettings) -> None:
+    if not 0 <= game.atari.sticky <= 1:
+        raise UserError(f"game.atari.sticky must be from 0 to 1, not {game.atari.sticky}.")
+    if game.atari.noop_max < 0:
+        raise UserError(f"game.atari.noop_max must not be negative, not {game.atari.noop_max}.")
 
 
 def _check_collect(collect: CollectSettings) -> None:

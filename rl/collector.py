@@ -15,7 +15,7 @@ from rl.settings import GameSettings
 from rl.under_way import as_note, newest_games, take_up
 from worldmodel.data.episode import Episode
 from worldmodel.errors import UserError
-from worldmodel.spaces import ActionSpec
+from worldmodel.spaces import ActionSpec, FrameSize
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Collector:
     """
 
     def __init__(
-        self, game: GameSettings, frame_size: int, envs: int, index: int, seed: int, expert: Path | None = None
+        self, game: GameSettings, frame_size: FrameSize, envs: int, index: int, seed: int, expert: Path | None = None
     ) -> None:
         """Open the games.
 

@@ -101,9 +101,9 @@ class Crew:
         return LatentWorldModel(self._settings.model, self._spec)
 
     def _start_buffer(self) -> Any:
-        size = self._settings.model.frame_size
         actor = cast("Any", BufferActor)
-        return actor.remote(self._play, (size, size, 3), self._spec, self._settings.collect.capacity)
+        shape, capacity = self._settings.model.frame_shape, self._settings.collect.capacity
+        return actor.remote(self._play, shape, self._spec, capacity)
 
     def _start_evaluator(self) -> Any:
         envs = min(self._settings.evaluate.episodes, self._settings.collect.envs)
@@ -111,9 +111,11 @@ class Crew:
         return EvaluatorActor.remote(self._settings.game, size, envs, longest)
 
     def _start_learner(self) -> Any:
-        settings = self._settings
+        settings, lives_end = self._settings, self._settings.game.atari.life_loss_ends
         actor = LearnerActor.options(num_gpus=self._resources.learner_gpus)
-        return actor.remote(settings.model, settings.fit, self._spec, self._play, settings.seed, self._threads)
+        return actor.remote(
+            settings.model, settings.fit, self._spec, self._play, settings.seed, self._threads, lives_end
+        )
 
     def _collector(self, index: int) -> Supervised:
         game, collect, seed = self._settings.game, self._settings.collect, self._settings.seed

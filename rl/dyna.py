@@ -195,8 +195,8 @@ class Dyna(ImaginationPPO):
         }
         if imagine.dream == "real":
             game = self.settings.game
-            only = {"game": game.id, "frame_size": self.settings.model.frame_size, **game.options}
-            config.environment("envs:RealDreams-v0", env_config=common | only)
+            real = {"game": game.id, "frame_size": self.settings.model.frame_size, **game.options}
+            config.environment("envs:RealDreams-v0", env_config=common | real)
         else:
             only = {"shuffled": imagine.dream == "shuffled", "doubt_limit": imagine.doubt_limit}
             config.environment("envs:NeuralEnv-v0", env_config=common | only)

@@ -14,13 +14,14 @@ from rl.players import Glimpse, Player, Players
 from rl.policies import PolicySnapshot
 from rl.settings import EvaluateSettings, GameSettings
 from rl.statistics import Evaluation
+from worldmodel.spaces import FrameSize
 
 
 class Evaluator:
     """Plays real games to their end and reports every one of them."""
 
     def __init__(
-        self, game: GameSettings, frame_size: int, envs: int, longest: int = EvaluateSettings.max_steps
+        self, game: GameSettings, frame_size: FrameSize, envs: int, longest: int = EvaluateSettings.max_steps
     ) -> None:
         """Open the games.
 

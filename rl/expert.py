@@ -24,7 +24,7 @@ from rl.progress import Advance, Progress
 from rl.settings import ExpertSettings, Settings
 from rl.statistics import Evaluation
 from worldmodel.errors import UserError
-from worldmodel.spaces import ActionSpec
+from worldmodel.spaces import ActionSpec, FrameShape, shape_of
 
 
 def scaled_game(env_id: str, num_envs: int, *, reward_scale: float, **settings: Any) -> VectorEnv:
@@ -55,6 +55,7 @@ def expert_config(settings: ExpertSettings) -> PPOConfig:
         "frame_size": settings.frame_size,
         "stack": settings.stack,
         "reward_scale": settings.reward_scale,
+        "lives_end": settings.game.atari.life_loss_ends,
         **settings.game.options,
     }
     return (
@@ -90,22 +91,23 @@ def expert_steps(settings: Settings, spec: ActionSpec) -> int:
     Raises:
         UserError: If there is no expert in its folder, or it has other actions or frames than the run.
     """
-    collect, size = settings.collect, settings.model.frame_size
+    collect, shape = settings.collect, settings.model.frame_shape
     if not collect.expert or collect.expert_policy is None:
         return 0
     snapshot = load_policy(collect.expert_policy, source="expert")
-    _check_fits(snapshot.spec, spec, size, collect.expert_policy)
+    _check_fits(snapshot.spec, spec, shape, collect.expert_policy)
     return snapshot.real_steps
 
 
-def _check_fits(expert: PolicySpec, spec: ActionSpec, size: int, folder: Path) -> None:
+def _check_fits(expert: PolicySpec, spec: ActionSpec, shape: FrameShape, folder: Path) -> None:
     if not expert.actions.fits(spec):
         raise UserError(
             f"the expert in {folder} has {expert.actions}, the game has {spec}; give one that was trained in this game."
         )
-    if expert.observation == "frames" and expert.observation_shape != (size, size, 3):
+    if expert.observation == "frames" and expert.observation_shape != shape:
+        seen, wanted = (" x ".join(map(str, size[:2])) for size in (expert.observation_shape, shape))
         raise UserError(
-            f"the expert in {folder} sees frames of {expert.observation_shape[0]} pixels, the run has {size};"
+            f"the expert in {folder} sees frames of {seen} pixels, the run has {wanted};"
             " train it with --frame-size as model.frame_size."
         )
 
@@ -127,7 +129,7 @@ def _snapshot(algorithm: Algorithm, settings: ExpertSettings, steps: int) -> Pol
     module = cast(Any, algorithm.get_module())
     spec = PolicySpec(
         observation="frames",
-        observation_shape=(settings.frame_size, settings.frame_size, 3),
+        observation_shape=shape_of(settings.frame_size),
         stack=settings.stack,
         actions=module.policy.spec,
         model_config=asdict(PixelModuleConfig()),

@@ -42,13 +42,20 @@ class WorldModelLearner:
     """Fits a latent world model to a buffer, stage by stage, and hands out what it has learned."""
 
     def __init__(
-        self, model: LatentConfig, fit: FitConfig, action_spec: ActionSpec, buffer: Path, seed: int, threads: int
+        self,
+        model: LatentConfig,
+        fit: FitConfig,
+        action_spec: ActionSpec,
+        buffer: Path,
+        seed: int,
+        threads: int,
+        lives_end: bool = False,
     ) -> None:
-        """An untrained model for the game whose play is, or will be, in `buffer`."""
+        """An untrained model for the game whose play is, or will be, in `buffer`; `lives_end` as in `BufferReader`."""
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._config, self._seed, self._buffer = fit, seed, buffer
+        self._config, self._seed, self._buffer, self._lives_end = fit, seed, buffer, lives_end
         self._model = LatentWorldModel(model, action_spec).to(self._device).eval()
         self._fitter: LatentFitter | None = None
 
@@ -84,7 +91,7 @@ class WorldModelLearner:
     def save(self, folder: Path) -> None:
         """Write the model to `folder`, with a few starts if there is any play, so that it can be played by itself."""
         self._model.save_pretrained(folder)
-        reader = BufferReader(self._buffer)
+        reader = self._play()
         if reader.episodes:
             rng = np.random.default_rng([self._seed, reader.num_chunks])
             save_starts(folder / STARTS_FILE, draw_starts(reader, _SAVED_STARTS, self._model.context, rng))
@@ -96,17 +103,20 @@ class WorldModelLearner:
 
     def judge(self, films: int) -> Judgement:
         """Dream through held-out play: the same starts and the same noise every time that the play is the same."""
-        reader = BufferReader(self._buffer)
+        reader = self._play()
         windows = draw_replay(reader, self._model.context, max(HORIZONS), _JUDGED, self._seed)
         seen = replay(self._model, reader, windows, self._seed)
         with self._model.adapter_off():
             off = replay(self._model, reader, windows, self._seed) if self._model.adapted else None
         return Judgement(score(seen, HORIZONS, off), tuple(_film(seen, index) for index in _longest(seen, films)))
 
+    def _play(self) -> BufferReader:
+        return BufferReader(self._buffer, lives_end=self._lives_end)
+
     def _fitting(self) -> LatentFitter:
         if self._fitter is None:
-            reader, failures = BufferReader(self._buffer), self._buffer.parent / "failures"
-            self._fitter = LatentFitter(self._model, self._config, reader, self._device, failures)
+            failures = self._buffer.parent / "failures"
+            self._fitter = LatentFitter(self._model, self._config, self._play(), self._device, failures)
         return self._fitter
 
 

@@ -2,28 +2,34 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import tyro
+
+from envs.atari_config import AtariConfig
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
-from worldmodel.spaces import Observation
+from worldmodel.spaces import FrameSize, Observation
 
 
 @dataclass(frozen=True)
 class GameSettings:
     """The real game."""
 
-    id: str = "CartPole-v1"
-    """the Gymnasium id: `CartPole-v1`, `ALE/Pong-v5`, or `my_module:MyGame-v0`"""
+    id: Annotated[str, tyro.conf.arg(aliases=("--env",))] = "CartPole-v1"
+    """the Gymnasium id: `CartPole-v1`, `ALE/Pong-v5`, or `my_game:MyGame-v0` for a game in my_game.py in this folder"""
     max_steps: int | None = None
     """end a game (truncated) after this many steps; None: the game's own limit"""
     patience: float | None = 60.0
     """seconds that one call of the game may take before it counts as hanging; None: for ever"""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """keyword arguments of the environment, as in `gravity=-5.0 enable_wind=true`; values in JSON"""
+    atari: AtariConfig = field(default_factory=AtariConfig)
 
     @property
     def options(self) -> dict[str, Any]:
         """What `envs.make_real` is told of the game beside its id."""
-        return {"max_steps": self.max_steps, "patience": self.patience}
+        return {"max_steps": self.max_steps, "patience": self.patience, "kwargs": self.kwargs, "atari": self.atari}
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,8 @@ class ExpertSettings:
     steps: int = 100_000
     """real steps that the training takes at most; the games that judge the expert come on top"""
     game: GameSettings = field(default_factory=GameSettings)
-    frame_size: int = 64
-    """height and width of a frame, pixels; as in the runs that the expert will play for"""
+    frame_size: FrameSize = 64
+    """height and width of a frame, pixels, as in the runs that the expert will play for: one number, or two"""
     stack: int = 4
     """newest frames that it sees at once"""
     envs: int = 16

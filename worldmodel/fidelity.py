@@ -28,7 +28,7 @@ class Fidelity:
         ceiling: The real frames through the autoencoder: what a perfect dream would score.
         adapter_off: The dream of the base alone, or None where there is no adapter.
         starts: How many dreams.
-        ends: Real ends within them.
+        ends: Real ends within them; where a lost life is one, the first of each.
         ends_dreamed: Those of them where the dream ended at that very step, and not before.
         false_ends: Share of the other steps, up to a dream's first end, where the dream ended.
     """
@@ -107,7 +107,7 @@ def score(seen: Replay, horizons: tuple[int, ...], adapter_off: Replay | None = 
     copied, copied_changing = _curves(seen.real[:, :1].expand_as(seen.real), seen, horizons)
     ceiling, ceiling_changing = _curves(seen.ceiling, seen, horizons)
     base, base_changing = _curves(adapter_off.dream, seen, horizons) if adapter_off else (None, None)
-    dreaming = seen.dreamed_ends.cumsum(1) - seen.dreamed_ends.long() == 0
+    dreaming, real_ends = _until_first(seen.dreamed_ends), seen.terminated & _until_first(seen.terminated)
     going_on = seen.mask[:, 1:] & ~seen.terminated & dreaming
     return Fidelity(
         horizons=horizons,
@@ -120,10 +120,15 @@ def score(seen: Replay, horizons: tuple[int, ...], adapter_off: Replay | None = 
         adapter_off=base,
         adapter_off_changing=base_changing,
         starts=len(seen.real),
-        ends=int(seen.terminated.sum()),
-        ends_dreamed=int((seen.terminated & seen.dreamed_ends & dreaming).sum()),
+        ends=int(real_ends.sum()),
+        ends_dreamed=int((real_ends & seen.dreamed_ends & dreaming).sum()),
         false_ends=float((seen.dreamed_ends & going_on).sum() / going_on.sum().clamp_min(1)),
     )
+
+
+def _until_first(ends: Tensor) -> Tensor:
+    """The steps (bool, (batch, horizon)) before which nothing has ended."""
+    return ends.cumsum(1) - ends.long() == 0
 
 
 def _curves(pictures: Tensor, seen: Replay, horizons: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,6 +1,7 @@
 """Dataclasses as plain values, the kind that JSON and TOML hold, and back with every name and type checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from worldmodel.errors import UserError
 
 T = TypeVar("T")
+_COMPOUNDS = {tuple: "a list", dict: "a table"}
 _NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
@@ -76,6 +78,40 @@ def nearest(name: str, names: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(names))}."
 
 
+def checked(kind: Any, value: Any, source: str, name: str) -> Any:
+    """`value` as JSON or TOML has it, converted to the type `kind`.
+
+    Raises:
+        UserError: If it has another type; the error begins with `source` and names `name`.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        return _checked_by_any(arguments, value, source, name)
+    if origin is tuple and isinstance(value, list | tuple) and _fits(value, arguments):
+        return tuple(checked(arguments[0], item, source, name) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: checked(arguments[1], item, source, name) for key, item in value.items()}
+    if is_dataclass(kind):
+        return from_plain(kind, value, source)  # type: ignore[arg-type]
+    return _leaf(kind, value, source, name)
+
+
+def _checked_by_any(kinds: tuple[Any, ...], value: Any, source: str, name: str) -> Any:
+    if value is None and NoneType in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not NoneType)
+    for kind in others:
+        with suppress(UserError):
+            return checked(kind, value, source, name)
+    return checked(last, value, source, name)
+
+
+def _fits(values: Sequence[Any], kinds: tuple[Any, ...]) -> bool:
+    return Ellipsis in kinds or len(values) == len(kinds)
+
+
 def _checked(kind: type, values: Any, source: str, prefix: str) -> dict[str, Any]:
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
@@ -84,7 +120,7 @@ def _checked(kind: type, values: Any, source: str, prefix: str) -> dict[str, Any
         name = _spelled(key)
         if name not in names:
             raise UserError(f"{source}: {prefix + key!r} is not a setting; {nearest(name, names)}")
-        converted[name] = _convert(hints[name], value, source, prefix + name)
+        converted[name] = checked(hints[name], value, source, prefix + name)
     return converted
 
 
@@ -92,22 +128,6 @@ def _mapping(values: Any, source: str, prefix: str) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
         raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a table of settings, not {values!r}.")
     return values
-
-
-def _convert(kind: Any, value: Any, source: str, name: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (Union, UnionType):
-        (inner,) = (argument for argument in arguments if argument is not NoneType)
-        return None if value is None else _convert(inner, value, source, name)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(arguments[0], item, source, name) for item in value)
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _convert(arguments[1], item, source, name) for key, item in value.items()}
-    if is_dataclass(kind):
-        return from_plain(kind, value, source)  # type: ignore[arg-type]
-    return _leaf(kind, value, source, name)
 
 
 def _leaf(kind: Any, value: Any, source: str, name: str) -> Any:
@@ -125,7 +145,7 @@ def _leaf(kind: Any, value: Any, source: str, name: str) -> Any:
 def _noun(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
-    return _NOUNS.get(kind, "a list" if get_origin(kind) is tuple else str(kind))
+    return _NOUNS.get(kind) or _COMPOUNDS.get(get_origin(kind), str(kind))
 
 
 def _spelled(key: str) -> str:

@@ -10,6 +10,19 @@ from numpy.typing import NDArray
 Observation = Literal["frames", "latents"]
 """Decoded pictures, or the encoder's latents."""
 
+FrameSize = int | tuple[int, int]
+"""Height and width of a frame, pixels: one number for both, or one each."""
+
+FrameShape = tuple[int, int, int]
+"""(height, width, 3) of a frame."""
+
+
+def shape_of(size: FrameSize) -> FrameShape:
+    """The shape of a frame of this size."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width, 3
+
+
 ActionKind = Literal["discrete", "multi_discrete", "multi_binary", "box"]
 """One choice; several at once; several switches; real numbers within bounds."""
 

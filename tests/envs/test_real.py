@@ -1,5 +1,7 @@
 """Real games as pixels."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -269,3 +271,51 @@ def test_actions_that_are_numbered_from_elsewhere():
     env = make_real("FromOne-v0", 1)
     env.reset(seed=0)
     assert [int(read(env.step(np.array([a]))[0]).action[0]) for a in range(3)] == [0, 1, 2]
+
+
+def test_frames_higher_than_wide():
+    env = make_real("CartPole-v1", 1, frame_size=(96, 64), stack=2)
+    assert env.reset(seed=0)[0].shape == (1, 96, 64, 6)
+    assert env.observation_space.contains(env.step(np.array([1]))[0])
+
+
+def test_keywords_reach_the_environment():
+    class Sized(CountingEnv):
+        def __init__(self, render_mode: str | None = None, size: int = 64, bonus: float = 0.0, name: str = "") -> None:
+            super().__init__(render_mode, size)
+            self.bonus = bonus
+
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, reward + self.bonus, *rest
+
+    gym.register("Sized-v0", entry_point=Sized)
+    env = make_real("Sized-v0", 1, kwargs={"bonus": 5})
+    env.reset(seed=0)
+    assert env.step(np.array([1]))[1][0] == reward_of(0, 1) + 5
+    for kwargs, said in (
+        ({"bonsu": 5}, "takes no 'bonsu'; did you mean 'bonus'"),
+        ({"render_mode": "human"}, "takes no 'render_mode'"),
+        ({"size": "big"}, "size must be a whole number, not 'big'"),
+        ({"name": 3}, "name must be a text"),
+    ):
+        with pytest.raises(UserError, match=said):
+            make_real("Sized-v0", 1, kwargs=kwargs)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(UserError, match=r"LunarLander-v3 needs .*\.\[box2d\]"):
+        make_real("LunarLander-v3", 1)
+
+
+def test_lunar_lander():
+    env = make_real("LunarLander-v3", 2, kwargs={"gravity": -5})
+    env.reset(seed=0)
+    _, frames, rewards, terminated, _ = play(env, 150)
+    assert terminated.any()
+    assert rewards.min() < -1 and len(np.unique(rewards)) > 100
+    assert frames.std() > 10
+    assert action_spec(env) == ActionSpec.discrete(4)

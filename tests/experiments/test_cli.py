@@ -134,6 +134,42 @@ def test_guidance_that_is_not_trained_for_is_refused():
     assert parse_options(["--model.guidance", "1.5", "--model.context-dropout", "0.1"]).settings.model.guidance == 1.5
 
 
+def test_env_is_the_games_id():
+    assert parse_options(["--env", "mine:Game-v0"]).settings.game.id == "mine:Game-v0"
+    assert parse_options(["--env", "mine:Game-v0"]).run_path.name == "mine-game-v0-seed0"
+
+
+def test_keywords_of_the_game():
+    options = parse_options(["--game.kwargs", "size=9", "wind=true", "name=hello", "--rounds", "1"])
+    assert options.game.kwargs == {"size": 9, "wind": True, "name": "hello"}
+    assert options.rounds == 1
+
+
+def test_keywords_in_a_config(tmp_path):
+    (tmp_path / "mine.toml").write_text("[game.kwargs]\nsize = 9\n[model]\nframe_size = [96, 64]\n")
+    settings = parse_options(["--config", str(tmp_path / "mine.toml")]).settings
+    assert (settings.game.kwargs, settings.model.frame_size) == ({"size": 9}, (96, 64))
+
+
+def test_a_keyword_without_a_value_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--game.kwargs", "size"])
+    assert "NAME=VALUE" in "".join(capsys.readouterr())
+
+
+def test_a_frame_is_as_high_and_as_wide_as_one_says():
+    assert parse_options(["--model.frame-size", "96"]).model.frame_shape == (96, 96, 3)
+    assert parse_options(["--model.frame-size", "96", "64"]).model.frame_shape == (96, 64, 3)
+    with pytest.raises(UserError, match=r"210 x 160 pixels.* multiples of 8: the nearest is 208 160"):
+        parse_options(["--model.frame-size", "210", "160"])
+
+
+@pytest.mark.parametrize(("option", "value"), [("sticky", "1.5"), ("frame-skip", "0"), ("noop-max", "-1")])
+def test_an_atari_option_out_of_range_is_refused(option, value):
+    with pytest.raises(UserError, match=f"game.atari.{option.replace('-', '_')} must"):
+        parse_options([f"--game.atari.{option}", value])
+
+
 def test_a_user_error_is_one_sentence_and_status_2(capsys):
     def fails(arguments):
         raise UserError(f"Mend {arguments[0]}.")

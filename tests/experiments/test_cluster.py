@@ -54,3 +54,42 @@ def test_a_worker_imports_the_copy_whatever_lies_around(tmp_path):
     assert places == "1"
     assert home not in (str(tmp_path), str(ROOT))
     assert metrics.startswith("http://")
+
+
+OWN_GAME = """
+import sys
+from pathlib import Path
+
+from experiments import cluster
+from experiments.cli import run_main
+from rl.settings import ClusterSettings
+
+
+def steps():
+    from envs import make_real
+
+    return make_real("my_game:Counting-v0", 1).reset(seed=0)[0].shape
+
+
+def main(arguments):
+    with cluster.ray_cluster(ClusterSettings(num_cpus=1, object_store_mb=100), "my_game:Counting-v0"):
+        import ray
+
+        print(steps(), ray.get(ray.remote(num_cpus=0)(steps).remote()))
+    return 0
+
+
+run_main(main, [])
+"""
+
+
+def test_a_game_in_this_folder_is_found_here_and_on_workers(tmp_path):
+    (tmp_path / "my_game.py").write_text((ROOT / "tests" / "counting.py").read_text().replace("counting:", "my_game:"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "script.py").write_text(OWN_GAME)
+    done = subprocess.run(
+        [sys.executable, "elsewhere/script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == "(1, 64, 64, 3) (1, 64, 64, 3)"

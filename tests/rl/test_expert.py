@@ -178,7 +178,7 @@ def test_in_a_run_the_expert_plays_and_its_steps_are_reported(cluster, tmp_path)
     ("spec", "message"),
     [
         (replace(FRAMES, actions=ActionSpec.discrete(7)), "has 7 actions, the game has 3"),
-        (replace(FRAMES, observation_shape=(12, 12, 3)), "frames of 12 pixels, the run has 8"),
+        (replace(FRAMES, observation_shape=(12, 12, 3)), "frames of 12 x 12 pixels, the run has 8 x 8"),
     ],
 )
 def test_an_expert_that_does_not_fit_is_refused(tmp_path, spec, message):

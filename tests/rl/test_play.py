@@ -98,7 +98,7 @@ class Lives(Game):
 
 
 def test_a_lost_life_is_kept_where_it_was_lost():
-    episodes = run(Play(RealVectorEnv([Lives() for _ in range(3)], SIZE), "lives", 0, [0, 1, 2]), steps=100)
+    episodes = run(Play(RealVectorEnv([Lives() for _ in range(3)], (SIZE, SIZE, 3)), "lives", 0, [0, 1, 2]), steps=100)
     for episode in episodes:
         assert np.array_equal(episode.life_lost, episode.frames[1:, 0, 0, 0] % 3 == 0)
     assert len(episodes) > 9
@@ -195,7 +195,7 @@ def test_what_was_played_before_a_game_fails_comes_back_whole():
 
 
 def test_a_game_that_fails_at_once_brings_nothing():
-    play = Play(RealVectorEnv([Failing()], SIZE), "failing", 0, [0])
+    play = Play(RealVectorEnv([Failing()], (SIZE, SIZE, 3)), "failing", 0, [0])
     assert run(play) == []
     assert str(play.failure) == "Mend this."
 

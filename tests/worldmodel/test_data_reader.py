@@ -112,3 +112,11 @@ def test_a_missing_chunk_is_named(tmp_path):
 def test_a_folder_without_a_buffer_is_refused(tmp_path):
     with pytest.raises(UserError, match="no buffer"):
         BufferReader(tmp_path)
+
+
+def test_a_lost_life_ends_a_game_if_asked(tmp_path):
+    whole = buffer_of(tmp_path, [counted(3), counted(4, 0, 5)])
+    lives = BufferReader(tmp_path, lives_end=True)
+    assert whole.steps.life_lost.any() and not whole.steps.terminated[whole.steps.life_lost].all()
+    assert np.array_equal(lives.steps.terminated, whole.steps.terminated | whole.steps.life_lost)
+    assert lives.episodes == whole.episodes

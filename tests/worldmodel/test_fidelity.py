@@ -165,3 +165,12 @@ def test_the_base_is_scored_beside_the_adapter():
     assert fidelity.dream == (99.0, 99.0)
     assert fidelity.adapter_off == pytest.approx((48.13, 48.13), abs=0.01)
     assert fidelity.adapter_off_changing == (99.0, 99.0)
+
+
+def test_where_lives_end_only_the_first_end_counts():
+    pictures, flags = torch.zeros(1, 5, 4, 4, 3, dtype=torch.uint8), torch.zeros(1, 4, dtype=torch.bool)
+    real, dreamed = flags.clone(), flags.clone()
+    real[0, [1, 3]] = dreamed[0, 1] = True
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    fidelity = score(Replay(pictures, pictures, pictures, mask, real, dreamed), (1, 2))
+    assert (fidelity.ends, fidelity.ends_dreamed, fidelity.false_ends) == (1, 1, 0.0)

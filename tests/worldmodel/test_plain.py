@@ -6,7 +6,7 @@ import pytest
 
 from rl.settings import Settings
 from worldmodel.errors import UserError
-from worldmodel.plain import dotted, from_plain, overlay, to_plain
+from worldmodel.plain import checked, dotted, from_plain, overlay, to_plain
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,15 @@ def test_dotted_names_every_leaf():
     leaves = dotted(Settings())
     assert leaves["model.sampler.steps"] == Settings().model.sampler.steps
     assert "model" not in leaves
+
+
+@pytest.mark.parametrize("value", [64, (96, 64)])
+def test_a_value_of_one_type_or_another(value):
+    stored = json.loads(json.dumps(value))
+    assert checked(int | tuple[int, int], stored, "here", "size") == value
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], [1.5, 2], "big", True])
+def test_a_value_of_none_of_its_types_is_refused(value):
+    with pytest.raises(UserError, match="here: size must be"):
+        checked(int | tuple[int, int], value, "here", "size")

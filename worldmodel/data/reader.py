@@ -1,7 +1,7 @@
 """Reading a buffer folder while somebody else may go on writing it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,19 @@ class BufferReader:
         generation: Changes whenever `refresh` saw something new.
     """
 
-    def __init__(self, folder: str | Path, chunks: int | None = None) -> None:
-        """Map the buffer in `folder`, or only the first `chunks` chunks ever written to it.
+    def __init__(self, folder: str | Path, chunks: int | None = None, *, lives_end: bool = False) -> None:
+        """Map the buffer in `folder`.
+
+        Args:
+            folder: Where it is.
+            chunks: See only the first so many chunks ever written to it; None: all.
+            lives_end: Show a lost life as the game's end (terminated), though the episode goes on.
 
         Raises:
             UserError: If there is no buffer, or one of its files is damaged or missing.
         """
         self._folder = Path(folder)
-        self._limit = chunks
+        self._limit, self._lives_end = chunks, lives_end
         self._mapped: dict[str, Chunk] = {}
         self._seen: BufferIndex | None = None
         self.generation = -1
@@ -162,6 +167,8 @@ class BufferReader:
         self.steps = _join(self._chunks, index.action_spec)
         self.table = _table(index)
         self.episodes = _records(index, self.table, self.steps)
+        if self._lives_end:
+            self.steps = replace(self.steps, terminated=self.steps.terminated | self.steps.life_lost)
 
 
 def _join(chunks: Sequence[Chunk], spec: ActionSpec) -> Steps:

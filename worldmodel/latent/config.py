@@ -5,6 +5,7 @@ from typing import Literal
 
 from worldmodel.errors import UserError
 from worldmodel.head_config import HeadConfig
+from worldmodel.spaces import FrameShape, FrameSize, shape_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class AutoencoderConfig:
     """width at each resolution, all the same; every one after the first halves it (64x64 frames become 8x8 latents)"""
     latent_channels: int = 8
     """channels of a latent"""
+
+    @property
+    def scale(self) -> int:
+        """Pixels to a cell of the latent, in height as in width."""
+        return 2 ** (len(self.channels) - 1)
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ class LatentConfig:
     """The `latent` family: autoencoder, diffusion U-Net with a LoRA adapter, reward and termination head."""
 
     base: BaseConfig = BaseConfig()
-    frame_size: int = 64
-    """height and width of a frame, pixels"""
+    frame_size: FrameSize = 64
+    """height and width of a frame, pixels: one number for both, or one each"""
     context: int = 4
     """frames that the model is shown"""
     residual: bool | None = None
@@ -113,3 +119,24 @@ class LatentConfig:
     def predicts_change(self) -> bool:
         """Whether the denoiser predicts the change from the newest latent."""
         return self.base.name is None if self.residual is None else self.residual
+
+    @property
+    def frame_shape(self) -> FrameShape:
+        """(height, width, 3) of a frame."""
+        return shape_of(self.frame_size)
+
+
+def latent_size(frame_size: FrameSize, scale: int) -> tuple[int, int]:
+    """Height and width of a frame's latent, in cells of `scale` pixels.
+
+    Raises:
+        UserError: If the frame does not divide into whole cells, with the nearest size that does.
+    """
+    height, width, _ = shape_of(frame_size)
+    rows, columns = (max(round(side / scale), 1) for side in (height, width))
+    if (rows * scale, columns * scale) != (height, width):
+        raise UserError(
+            f"model.frame_size is {height} x {width} pixels, but the autoencoder needs multiples of {scale}:"
+            f" the nearest is {rows * scale} {columns * scale}."
+        )
+    return rows, columns

@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from worldmodel.actions import ActionEncoder
-from worldmodel.latent.config import LatentConfig
+from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.spaces import ActionSpec
 
 
@@ -90,7 +90,7 @@ def build_unet(config: LatentConfig) -> UNet2DConditionModel:
     """A small U-Net of our own, to be trained from scratch."""
     channels, net = config.autoencoder.latent_channels, config.denoiser
     return UNet2DConditionModel(
-        sample_size=config.frame_size // 2 ** (len(config.autoencoder.channels) - 1),
+        sample_size=latent_size(config.frame_size, config.autoencoder.scale),
         in_channels=channels,
         out_channels=channels,
         block_out_channels=net.channels,

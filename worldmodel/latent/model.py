@@ -19,7 +19,7 @@ from worldmodel.head import Head
 from worldmodel.latent.adapter import attach, check_adapter, fused_weights, is_attached
 from worldmodel.latent.autoencoder import Autoencoder
 from worldmodel.latent.bases import Base, make_base
-from worldmodel.latent.config import LatentConfig
+from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import condition, plain_denoiser
 from worldmodel.latent.origin import Origin
 from worldmodel.latent.sampler import Sampler, build_sampler
@@ -62,7 +62,7 @@ class LatentWorldModel(WorldModel):
         base = base or make_base(config)
         self.config = config
         self.action_spec = action_spec
-        self.frame_shape = (config.frame_size, config.frame_size, 3)
+        self.frame_shape = config.frame_shape
         self.context = config.context
         self.origin: Origin | None = Origin(base.marks, base.marks) if base.marks else None
         self.autoencoder = Autoencoder(base.vae)
@@ -82,11 +82,7 @@ class LatentWorldModel(WorldModel):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, h, w) of a frame's latents."""
-        height, width, _ = self.frame_shape
-        scale = self.autoencoder.scale
-        if height % scale or width % scale:
-            raise UserError(f"Frames of {height} x {width} pixels do not suit: both must be multiples of {scale}.")
-        return self.autoencoder.channels, height // scale, width // scale
+        return self.autoencoder.channels, *latent_size(self.config.frame_size, self.autoencoder.scale)
 
     @property
     def guidance(self) -> float:
