@@ -107,7 +107,8 @@ class BaseFiles:
 
     def _unreadable(self, part: str, error: Exception) -> UserError:
         reason = shorten(str(error), 200, placeholder=" ...")
-        return UserError(f"The {part} of {self._name} cannot be read ({reason}): {_WANTED}.")
+        remedy = _WANTED if self.is_folder else f"check the id, the revision and the connection, or {_WANTED}"
+        return UserError(f"The {part} of {self._name} cannot be read ({reason}): {remedy}.")
 
 
 _WANTED = "give --base a folder or hub id with unet, vae and scheduler in safetensors, as diffusers saves them"
