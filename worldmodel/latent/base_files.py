@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 
-from worldmodel.errors import UserError
+from worldmodel.errors import UserError, in_short
 from worldmodel.latent.autoencoder import Vae
 from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.schedule import Schedule
@@ -106,9 +105,8 @@ class BaseFiles:
             )
 
     def _unreadable(self, part: str, error: Exception) -> UserError:
-        reason = shorten(str(error), 200, placeholder=" ...")
         remedy = _WANTED if self.is_folder else f"check the id, the revision and the connection, or {_WANTED}"
-        return UserError(f"The {part} of {self._name} cannot be read ({reason}): {remedy}.")
+        return UserError(f"The {part} of {self._name} cannot be read ({in_short(error)}): {remedy}.")
 
 
 _WANTED = "give --base a folder or hub id with unet, vae and scheduler in safetensors, as diffusers saves them"
