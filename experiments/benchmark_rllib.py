@@ -18,8 +18,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from rich.console import Console
 from rich.table import Table
 
-from experiments.bare_ppo import BareConfig, BarePPO
+from experiments.bare_ppo import BarePPO, ModuleAgent
 from experiments.fake_dreams import FakeDreams, TinyModule, tiny_module
+from experiments.ppo import PPOConfig
 from rl.imagination import ImaginationPPO, ImaginationPPOConfig
 from worldmodel.files import write_json
 
@@ -81,7 +82,8 @@ def measure(shape: tuple[int, int, int], settings: BenchmarkSettings) -> Share:
     """Both sides on observations of `shape` (height, width, channels), rollout by rollout in turn."""
     algorithm = build_rllib(shape, settings)
     dreams = FakeDreams(settings.dreams, shape=shape)
-    bare = BarePPO(dreams, tiny_module(dreams), BareConfig(rollout=settings.rollout, minibatch=settings.minibatch))
+    config = PPOConfig(rollout=settings.rollout, minibatch=settings.minibatch, epochs=1)
+    bare = BarePPO(dreams, ModuleAgent(tiny_module(dreams)), config)
     sides: tuple[Callable[[], int], ...] = (lambda: algorithm.imagine().steps, bare.imagine)
     for side in 5 * sides:
         side()

@@ -1,30 +1,23 @@
 import torch
-from corridor import RIGHT, Corridor
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from experiments.bare_ppo import BareConfig, BarePPO
+from experiments.bare_ppo import BarePPO, ModuleAgent
 from experiments.benchmark_rllib import BenchmarkSettings, Share, as_record, as_table
 from experiments.fake_dreams import FakeDreams, tiny_module
-from rl.module import PixelModule
+from experiments.ppo import PPO, PPOConfig
 
 SHAPE = (64, 64, 12)
 
 
-def test_the_bare_loop_is_a_ppo_that_learns():
-    torch.manual_seed(0)
-    dreams = Corridor(32)
-    module = RLModuleSpec(
-        module_class=PixelModule,
-        observation_space=dreams.single_observation_space,
-        action_space=dreams.single_action_space,
-        model_config={"hidden": 16, "width": 8},
-    ).build()
-    ppo = BarePPO(dreams, module, BareConfig(rollout=16, minibatch=128, epochs=4, learning_rate=3e-3, gamma=0.9))
-    assert ppo.imagine() == 32 * 16
-    before = ppo.actions.eq(RIGHT).float().mean()
-    for _ in range(10):
-        ppo.imagine()
-    assert before < 0.65 and ppo.actions.eq(RIGHT).float().mean() > 0.85
+def test_the_bare_loop_plays_what_the_page_plays():
+    """The same games, whether they come as tensors or through NumPy."""
+    rollouts = []
+    for kind in (PPO, BarePPO):
+        torch.manual_seed(0)
+        dreams = FakeDreams(4, shape=SHAPE, horizon=3)
+        ppo = kind(dreams, ModuleAgent(tiny_module(dreams)), PPOConfig(rollout=8, minibatch=16))
+        ppo.train()
+        rollouts.append((ppo.observations, ppo.actions, ppo.rewards, ppo.skipped, ppo.agent.module.value.weight))
+    assert all(torch.equal(one, other) for one, other in zip(*rollouts, strict=True))
 
 
 def test_fake_dreams_run_to_the_horizon_and_begin_anew():

@@ -1,24 +1,24 @@
-from typing import ClassVar
-
 import corridor
 import numpy as np
 import pytest
 import torch
 from corridor import Corridor
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.evaluation.postprocessing import Postprocessing
+from stock_rllib import COLUMNS, Stock
 
 from rl.gae import standardize
 from rl.imagination import ImaginationEnvRunner, ImaginationPPO, ImaginationPPOConfig
-from rl.module import PixelModule
 
 DREAMS, STEPS = 6, 10
 MODEL = {"hidden": 16, "width": 8}
+PPO = {"gamma": 0.97, "lambda_": 0.9}
+
+
+def in_order(batch):
+    order = np.argsort(corridor.key(batch[Columns.OBS]))
+    return {name: batch[name][order] for name in COLUMNS}
 
 
 def configure(dreams=DREAMS, rollout=STEPS, seed=0, **settings):
@@ -36,73 +36,19 @@ def make_runner(**settings):
     return ImaginationEnvRunner(config=configure(**settings))
 
 
-class Replay(PixelModule):
-    """Repeats the actions of another player, in RLlib's own env runner."""
-
-    actions: ClassVar[list[torch.Tensor]] = []
-
-    def _forward_exploration(self, batch, **kwargs):
-        out, actions = self._forward(batch), Replay.actions.pop(0)
-        distribution = self.get_exploration_action_dist_cls().from_logits(out[Columns.ACTION_DIST_INPUTS])
-        return out | {Columns.ACTIONS: actions, Columns.ACTION_LOGP: distribution.logp(actions)}
-
-
-class Stock:
-    """RLlib's own env runner and learner, with the weights and the actions of an imagination runner."""
-
-    def __init__(self, runner, **settings):
-        config = (
-            PPOConfig()
-            .environment("Corridor-v0", env_config=settings)
-            .env_runners(num_env_runners=0, num_envs_per_env_runner=DREAMS, gym_env_vectorize_mode="vector_entry_point")
-            .training(gamma=0.97, lambda_=0.9)
-            .rl_module(rl_module_spec=RLModuleSpec(module_class=Replay, model_config=MODEL))
-        )
-        self.player = SingleAgentEnvRunner(config=config)
-        self.player.module.load_state_dict(runner.module.state_dict())
-        self.learner = config.build_learner(spaces=self.player.get_spaces())
-        self.learner.module[DEFAULT_MODULE_ID].load_state_dict(runner.module.state_dict())
-
-    def batch(self, rollout, steps):
-        """What the learner makes of the same rollout: its loss's inputs, without the rows that it masks."""
-        Replay.actions = list(rollout.actions.clone())
-        episodes = self.player.sample(num_timesteps=steps, explore=True)
-        assert not Replay.actions, "RLlib took another number of steps"
-        batch = self.learner._learner_connector(
-            rl_module=self.learner.module, batch={}, episodes=episodes, shared_data={}, metrics=self.learner.metrics
-        )[DEFAULT_MODULE_ID]
-        mask = torch.as_tensor(batch[Columns.LOSS_MASK])
-        return {name: torch.as_tensor(batch[name])[mask] for name in COLUMNS}
-
-
-COLUMNS = (
-    Columns.OBS,
-    Columns.ACTIONS,
-    Columns.ACTION_DIST_INPUTS,
-    Columns.ACTION_LOGP,
-    Postprocessing.ADVANTAGES,
-    Postprocessing.VALUE_TARGETS,
-)
-
-
-def in_order(batch):
-    order = np.argsort(corridor.key(batch[Columns.OBS]))
-    return {name: batch[name][order] for name in COLUMNS}
-
-
 @pytest.mark.parametrize("kind", corridor.SPECS)
 def test_the_loss_gets_what_stock_rllib_gives_it(kind):
     """Over several rollouts, so that games end, reach the horizon and are cut, and resets fall on every place."""
     runner = make_runner(kind=kind)
     with torch.no_grad():
         runner.module.policy.weight.mul_(50)  # else all that a policy says is next to nothing
-    stock = Stock(runner, kind=kind)
+    stock = Stock(runner.module, DREAMS, MODEL, PPO, kind=kind)
     ends = torch.zeros(2, dtype=torch.long)
     for _ in range(8):
         rollout, report = runner.imagine(STEPS)
-        samples = rollout.samples(gamma=0.97, lambda_=0.9, reward_scale=1.0)
+        samples = rollout.samples(**PPO, reward_scale=1.0)
         ours = in_order(samples.columns(torch.arange(len(samples))))
-        theirs = in_order(stock.batch(rollout, report.steps))
+        theirs = in_order(stock.batch(rollout.actions, report.steps))
         # RLlib's mean and deviation include the rows that it masks.
         theirs[Postprocessing.ADVANTAGES] = standardize(theirs[Postprocessing.ADVANTAGES])
         for name in COLUMNS:
