@@ -30,6 +30,7 @@ from rl.progress import Progress
 from rl.resources import Resources, cluster_gpus
 from rl.round_report import Film, RoundReport
 from rl.settings import Settings
+from rl.space import check_space
 from rl.statistics import Evaluation
 from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
@@ -83,6 +84,7 @@ class Dyna(ImaginationPPO):
         self._folder = given.folder or Path(self.logdir)
         with self._phases.phase("start"):
             self._crew = Crew(self.settings, self._spec, self._folder, resources, threads, self._phases)
+        check_space(self._folder, self.settings, self._spec, self._crew.status(), self._crew.world_model.folder)
         self._forget()
         with self._phases.phase("start"):
             self.config = self._with_dreams(given, resources)
