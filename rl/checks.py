@@ -1,33 +1,24 @@
 """Settings that cannot work, refused before anything starts."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
 
-from rl.settings import CollectSettings, ExpertSettings, GameSettings, ImagineSettings, Settings
+from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.fitting import check_optimizer
 from worldmodel.latent.config import latent_size
 from worldmodel.plain import dotted
 
-_POSITIVE = (
-    "rounds", "collect.collectors", "collect.envs", "collect.first_steps", "collect.steps", "collect.capacity",
-    "model.frame_size", "model.context", "model.adapter.rank", "model.head.members", "fit.batch_size", "fit.accumulate",
-    "fit.unroll", "fit.learning_rate", "fit.snr_gamma", "imagine.stack", "imagine.dreams", "imagine.horizon",
-    "imagine.steps", "imagine.rollout", "imagine.minibatch", "imagine.epochs", "imagine.learning_rate",
-    "evaluate.episodes", "game.atari.frame_skip",
-)  # fmt: skip
-_EXPERT_POSITIVE = (
-    "steps", "frame_size", "stack", "envs", "rollout", "minibatch", "epochs", "learning_rate", "reward_scale",
-    "evaluate.episodes", "game.atari.frame_skip",
-)  # fmt: skip
 _SHARES = (
-    "collect.random",
-    "collect.expert",
-    "imagine.gamma",
-    "imagine.gae_lambda",
-    "fit.ema_decay",
-    "model.context_dropout",
-)
+    "collect.random", "collect.expert", "model.shift", "model.context_dropout", "model.head.dropout", "fit.ema_decay",
+    "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky", "gamma",
+)  # fmt: skip
+_MAY_BE_ZERO = (
+    *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
+    "fit.autoencoder_steps", "fit.decoder_steps", "fit.first_steps", "fit.steps", "fit.head_steps", "fit.dream",
+    "fit.weight_decay", "imagine.entropy", "imagine.value_coeff", "imagine.doubt_limit", "cluster.learner_gpus",
+    "cluster.agent_gpus",
+)  # fmt: skip
+"""all other numbers must be more than 0, and none may be less"""
 
 
 def check_settings(settings: Settings) -> None:
@@ -36,11 +27,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    values = dotted(settings)
-    _check_positive(values, _POSITIVE)
-    for name in _SHARES:
-        if not 0 <= values[name] <= 1:
-            raise UserError(f"{name} must be from 0 to 1, not {values[name]}.")
+    _check_numbers(settings)
     if settings.model.context < 2:
         raise UserError(f"model.context must be at least 2, not {settings.model.context}: one frame shows no motion.")
     if not 1 <= settings.model.sampler.steps <= 8:
@@ -54,7 +41,6 @@ def check_settings(settings: Settings) -> None:
     if settings.fit.accumulate > settings.fit.batch_size:
         raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
     check_optimizer(settings.fit.optimizer)
-    _check_game(settings.game)
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 
@@ -65,8 +51,7 @@ def check_expert_settings(settings: ExpertSettings) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    _check_positive(dotted(settings), _EXPERT_POSITIVE)
-    _check_game(settings.game)
+    _check_numbers(settings)
     if settings.steps < settings.longest_rollout:
         raise UserError(
             f"steps is {settings.steps}, but a rollout alone may take {settings.longest_rollout}"
@@ -79,17 +64,22 @@ def check_expert_settings(settings: ExpertSettings) -> None:
         )
 
 
-def _check_positive(values: Mapping[str, Any], names: Sequence[str]) -> None:
-    for name in names:
-        if (min(values[name]) if isinstance(values[name], tuple) else values[name]) <= 0:
-            raise UserError(f"{name} must be more than 0, not {values[name]}.")
+def _check_numbers(settings: Settings | ExpertSettings) -> None:
+    for name, value in dotted(settings).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                _check_number(name, number)
 
 
-def _check_game(game: GameSettings) -> None:
-    if not 0 <= game.atari.sticky <= 1:
-        raise UserError(f"game.atari.sticky must be from 0 to 1, not {game.atari.sticky}.")
-    if game.atari.noop_max < 0:
-        raise UserError(f"game.atari.noop_max must not be negative, not {game.atari.noop_max}.")
+def _check_number(name: str, number: float) -> None:
+    if not math.isfinite(number):
+        raise UserError(f"{name} must be a finite number, not {number}.")
+    if name in _SHARES and not 0 <= number <= 1:
+        raise UserError(f"{name} must be from 0 to 1, not {number}.")
+    if number < 0 and name in _MAY_BE_ZERO:
+        raise UserError(f"{name} must not be less than 0, not {number}.")
+    if number <= 0 and not (isinstance(number, bool) or name in _MAY_BE_ZERO):
+        raise UserError(f"{name} must be more than 0, not {number}.")
 
 
 def _check_collect(collect: CollectSettings) -> None:

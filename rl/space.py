@@ -1,5 +1,6 @@
 """Whether a disk has room for what a run is going to write."""
 
+import math
 from pathlib import Path
 
 from rl.buffer import BufferStatus
@@ -38,10 +39,10 @@ def check_space(run: Path, settings: Settings, spec: ActionSpec, there: BufferSt
 
 def _play_to_come(settings: Settings, spec: ActionSpec, there: BufferStatus) -> int:
     """Bytes by which the buffer will grow."""
-    collect, size = settings.collect, settings.model.frame_size
+    collect = settings.collect
     steps = collect.first_steps + (settings.rounds - 1) * collect.steps - there.collected_steps
     kept = max(min(steps, collect.capacity - there.steps), 0)
-    return kept * (size * size * 3 + len(spec) * spec.dtype.itemsize + _OUTCOME_BYTES)
+    return kept * (math.prod(settings.model.frame_shape) + len(spec) * spec.dtype.itemsize + _OUTCOME_BYTES)
 
 
 def _rounds_to_come(run: Path, settings: Settings, model: Path) -> int:

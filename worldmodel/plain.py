@@ -139,13 +139,20 @@ def _leaf(kind: Any, value: Any, source: str, name: str) -> Any:
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
-    raise UserError(f"{source}: {name} must be {_noun(kind)}, not {value!r}.")
+    raise UserError(f"{source}: {name} must be {_noun(kind)}, not {value!r}{_meant(kind, value)}")
 
 
 def _noun(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     return _NOUNS.get(kind) or _COMPOUNDS.get(get_origin(kind), str(kind))
+
+
+def _meant(kind: Any, value: Any) -> str:
+    """How the sentence ends: with the choice that comes nearest, if one does."""
+    choices = [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
+    close = get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _spelled(key: str) -> str:

@@ -1,10 +1,13 @@
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from math import inf, nan
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
 from experiments.presets import PRESETS, smoke
-from rl.checks import _POSITIVE, _SHARES, check_settings
+from rl.checks import _MAY_BE_ZERO, _SHARES, check_settings
 from rl.settings import CollectSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
@@ -18,14 +21,77 @@ def test_presets_pass_whole_and_cut(preset):
     check_settings(smoke(preset()))
 
 
-@pytest.mark.parametrize("name", [*_POSITIVE, *_SHARES])
-def test_a_number_out_of_range_is_refused_by_name(name):
-    assert name in dotted(Settings())
-    values = -1
+def leaves(kind, prefix=""):
+    """Every setting by its dotted name, with the types that it may have."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _kinds(hint)
+
+
+def _kinds(hint):
+    inner = get_args(hint) if get_origin(hint) in (Union, UnionType, tuple) else ()
+    return {hint}.union(*map(_kinds, inner)) if inner else {hint}
+
+
+LEAVES = dict(leaves(Settings))
+NUMBERS = [name for name, kinds in LEAVES.items() if kinds & {int, float}]
+CHOICES = {name: next(k for k in kinds if get_origin(k) is Literal) for name, kinds in LEAVES.items()
+           if any(get_origin(k) is Literal for k in kinds)}  # fmt: skip
+
+
+def refusal(name, value):
+    """The sentence with which a config file's `value` for the setting `name` is refused; "" if it is not."""
+    values = value
     for part in reversed(name.split(".")):
         values = {part: values}
-    with pytest.raises(UserError, match=name):
-        check_settings(overlay(Settings(), values, "here"))
+    try:
+        check_settings(overlay(Settings(), values, "mine.toml"))
+    except UserError as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return ""
+
+
+def test_every_setting_is_known():
+    assert dotted(Settings()).keys() == LEAVES.keys()
+    assert len(NUMBERS) > 50
+    assert {"imagine.dream", "model.sampler.solver"} <= CHOICES.keys()
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, nan, inf, -inf])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_negative_or_none_at_all_is_refused_by_name(name, value):
+    assert name in refusal(name, value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_zero_is_refused_by_name_where_it_means_nothing(name):
+    assert name in refusal(name, 0) or name in _MAY_BE_ZERO
+
+
+@pytest.mark.parametrize("name", [name for name in _SHARES if name in LEAVES])
+def test_a_share_is_at_most_1(name):
+    assert f"{name} must be from 0 to 1" in refusal(name, 1.5)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_value_of_another_type_is_refused_by_name(name):
+    wrong = [[]] if LEAVES[name] & {str, Path} else "mine"
+    if LEAVES[name] != {dict[str, Any]}:
+        assert f"mine.toml: {name} must be" in refusal(name, wrong)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_misspelt_choice_is_met_with_the_nearest(name):
+    for choice in get_args(CHOICES[name]):
+        assert refusal(name, f"{choice}x").endswith(f"did you mean {choice!r}?")
+
+
+def test_a_list_with_one_bad_number_is_refused():
+    assert "model.denoiser.channels" in refusal("model.denoiser.channels", [32, 0])
+    assert "model.autoencoder.channels" in refusal("model.autoencoder.channels", [-8, 8])
 
 
 @pytest.mark.parametrize(
