@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-import torch
 
 from rl.buffer import BufferActor, BufferStatus
 from rl.collector import CollectorActor
 from rl.evaluator import EvaluatorActor
-from rl.fitted_model import FittedModel
+from rl.fitted_model import FittedModel, untrained_model
 from rl.gathering import Gathering, Order
 from rl.learner import LearnerActor
 from rl.phases import Phases
@@ -18,7 +17,6 @@ from rl.resources import Resources
 from rl.settings import Settings
 from rl.statistics import Evaluation
 from rl.supervised import Supervised, wait_until_started
-from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
 
 
@@ -56,7 +54,8 @@ class Crew:
         self.evaluator = Supervised("the evaluator", self._start_evaluator, phases.say)
         # Whoever reads the play must find its folder.
         wait_until_started([self.buffer], settings.cluster.patience, phases.say)
-        self.world_model = FittedModel(self._untrained(), self._start_learner, folder / "fitted", phases)
+        untrained = untrained_model(settings.model, spec, settings.seed)
+        self.world_model = FittedModel(untrained, self._start_learner, folder / "fitted", phases)
         wait_until_started(self.all, settings.cluster.patience, phases.say)
         for collector in self.collectors:
             collector.prepare()
@@ -95,10 +94,6 @@ class Crew:
         for member in self.all:
             ray.kill(member.actor)
         self.world_model.remove()
-
-    def _untrained(self) -> LatentWorldModel:
-        torch.manual_seed(self._settings.seed)
-        return LatentWorldModel(self._settings.model, self._spec)
 
     def _start_buffer(self) -> Any:
         actor = cast("Any", BufferActor)

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from numpy.typing import NDArray
 
 from rl.learner import Judgement
 from rl.phases import Phases
 from rl.supervised import DEATHS, Supervised
 from worldmodel.base import WorldModel
+from worldmodel.errors import UserError, in_short
 from worldmodel.fitting import Stage
+from worldmodel.latent.config import LatentConfig
+from worldmodel.latent.model import LatentWorldModel
+from worldmodel.spaces import ActionSpec
 
 _UPDATES = 25
 """updates that one call to the learner asks for"""
@@ -111,3 +116,16 @@ class FittedModel:
         before, self.folder = self.folder, whole
         if before != whole:
             shutil.rmtree(before, ignore_errors=True)
+
+
+def untrained_model(config: LatentConfig, spec: ActionSpec, seed: int) -> LatentWorldModel:
+    """The model that a run begins with.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    torch.manual_seed(seed)
+    try:
+        return LatentWorldModel(config, spec)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"no network can be made of the settings of model ({in_short(error)}): mend them.") from error

@@ -25,12 +25,12 @@ def expert_main(folder: Path, *arguments: str) -> int:
 
 @pytest.fixture
 def no_cluster(monkeypatch):
-    monkeypatch.setattr(cluster, "ray_cluster", lambda settings: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "ray_cluster", lambda settings, game: pytest.fail("Ray was started"))
 
 
 def test_the_script_leaves_an_expert_and_tells_what_it_cost(monkeypatch, tmp_path, capsys):
     there = ray.is_initialized()
-    monkeypatch.setattr(cluster, "ray_cluster", lambda s: nullcontext() if there else ray_on(s.num_cpus))
+    monkeypatch.setattr(cluster, "ray_cluster", lambda s, game: nullcontext() if there else ray_on(s.num_cpus))
     assert expert_main(tmp_path / "expert", "--steps", "100") == 0
     made = load_policy(tmp_path / "expert", source="expert")
     assert 0 < made.real_steps <= 100
@@ -47,7 +47,7 @@ def test_the_script_leaves_an_expert_and_tells_what_it_cost(monkeypatch, tmp_pat
         (["--steps", "-5"], "steps must be more than 0, not -5."),
         (["--minibatch", "64"], "minibatch is 64, but a rollout has only 32 samples"),
         (["--game.id", "CartPool-v1"], "did you mean 'CartPole-v1'"),
-        (["--game.id", "Pendulum-v1"], "Discrete"),
+        (["--game.id", "misbehaving:Opening-v0"], "could not be opened (OSError: no such level)"),
     ],
 )
 def test_a_bad_budget_or_game_is_one_sentence_before_ray_starts(no_cluster, tmp_path, capsys, arguments, sentence):
@@ -65,7 +65,7 @@ def test_an_expert_that_is_there_is_not_overwritten(no_cluster, tmp_path, capsys
 
 
 def test_ctrl_c_is_told(monkeypatch, tmp_path, capsys):
-    def stopped(settings):
+    def stopped(settings, game):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cluster, "ray_cluster", stopped)
