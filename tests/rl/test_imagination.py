@@ -196,8 +196,9 @@ def test_learns_from_imagined_transitions_alone(cluster, monkeypatch):
     assert result["learners"]["__all_modules__"]["num_env_steps_trained"] == len(learned)
 
 
-def test_learns_to_walk_right(cluster):
-    config = configure(dreams=32, rollout=16).training(lr=3e-3, num_epochs=4, minibatch_size=128, gamma=0.9)
+@pytest.mark.parametrize("kind", corridor.SPECS)
+def test_learns_to_walk_right(kind, cluster):
+    config = configure(dreams=32, rollout=16, kind=kind).training(lr=3e-3, num_epochs=4, minibatch_size=128, gamma=0.9)
     algorithm = config.build_algo()
     first = algorithm.imagine().mean_return
     for _ in range(10):
