@@ -41,13 +41,12 @@ class _Choices(nn.Embedding):
 
 
 class _Numbers(nn.Module):
-    low: Tensor
-    high: Tensor
+    bounds: Tensor
 
     def __init__(self, spec: ActionSpec, dim: int) -> None:
         super().__init__()
-        self.register_buffer("low", torch.tensor(spec.low), persistent=False)
-        self.register_buffer("high", torch.tensor(spec.high), persistent=False)
+        # As bits, which `to(torch.bfloat16)` leaves alone: rounded, two bounds may be one.
+        self.register_buffer("bounds", torch.tensor([spec.low, spec.high]).view(torch.int32), persistent=False)
         self.enter = nn.Linear(len(spec), dim)
         self.out = nn.Linear(dim, dim)
         self.unknown = nn.Parameter(torch.randn(dim))
@@ -58,7 +57,8 @@ class _Numbers(nn.Module):
 
     def forward(self, actions: Tensor) -> Tensor:
         known = ~actions.isnan().any(-1, keepdim=True)
-        scaled = 2 * (actions - self.low) / (self.high - self.low) - 1
+        low, high = self.bounds.view(torch.float32)
+        scaled = 2 * (actions - low) / (high - low) - 1
         # Before the network: a NaN that is chosen away after it would still reach its gradients.
         vectors = self.out(functional.silu(self.enter(torch.where(known, scaled, 0.0))))
         return torch.where(known, vectors, self.unknown)

@@ -109,14 +109,19 @@ def test_the_dreamed_game_takes_the_real_games_actions_and_passes_the_checker(re
     own = gym.make(f"Counting-{kind}-v0").action_space
     assert env.action_space == real.single_action_space == own
     env.reset(seed=0)
-    env.step(own.sample())
+    for action in (own.sample() for _ in range(5)):
+        observation, *_ = env.step(action)
+        assert read(observation[..., -3:]).action == code_of(SPECS[kind], np.asarray(action))
 
 
 def test_real_games_are_played_again_to_their_starts(reader, kind):
     starts = draw_starts(reader, 20, CONTEXT, np.random.default_rng(0))
     env = RealDreams(f"counting:Counting-{kind}-v0", 4, frame_size=SIZE, starts=find_replays(reader, starts))
     env.action_space.seed(0)
-    before = read(env.reset_tensors(seed=0)[..., -3:])
+    begun = env.reset_tensors(seed=0)
+    known = {frames[-1].tobytes() for frames in starts.frames}
+    assert all(frame.numpy().tobytes() in known for frame in begun[..., -3:])
+    before = read(begun[..., -3:])
     actions = torch.from_numpy(np.asarray(env.action_space.sample()))
     observations, rewards, *_ = env.step_tensors(actions)
     assert torch.equal(rewards, reward_of(before.count, code_of(SPECS[kind], actions)).float())
@@ -216,7 +221,8 @@ def test_a_policy_plays_the_real_game(kind, tmp_path, greedy):
     actions = ModulePolicy(policy, greedy).act(np.zeros((50, SIZE, SIZE, 12), np.uint8), np.random.default_rng(0))
     assert (actions.dtype, actions.shape) == (SPECS[kind].dtype, (50, *SPECS[kind].shape))
     assert (len(np.unique(actions, axis=0)) == 1) == greedy
-    judged = Evaluator(GameSettings(f"counting:Counting-{kind}-v0"), SIZE, 2).evaluate(3, 0, policy, greedy=greedy)
+    evaluator = Evaluator(GameSettings(f"counting:Counting-{kind}-v0"), SIZE, 2, longest=100)
+    judged = evaluator.evaluate(3, 0, policy, greedy=greedy)
     assert len(judged.returns) == 3
 
 

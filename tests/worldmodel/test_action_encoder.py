@@ -83,6 +83,24 @@ def test_numbers_are_scaled_by_their_bounds():
     torch.testing.assert_close(wide(torch.tensor([[50.0, 0.0]])), narrow(torch.tensor([[0.5, -1.0]])))
 
 
+@torch.no_grad()
+def test_half_precision_tells_the_same(encoder, spec):
+    actions = torch.cat([every(spec), unknown(spec)[None]])
+    exact = encoder(actions)
+    encoder.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(encoder(actions).float(), exact, atol=0.1, rtol=0.1)
+
+
+@torch.no_grad()
+def test_half_precision_keeps_bounds_that_lie_close_together():
+    spec = ActionSpec.box((1000.0,), (1000.5,))
+    encoder = ActionEncoder(spec, DIM).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        low, high = encoder(torch.tensor([spec.low, spec.high]))
+    assert torch.cat([low, high]).isfinite().all() and (low - high).abs().max() > 0.1
+
+
 def test_what_is_not_known_is_replaced(spec):
     actions = every(spec)[:2].expand(3, *every(spec)[:2].shape)
     known = torch.tensor([[True, False], [False, False], [True, True]])
