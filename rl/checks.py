@@ -35,9 +35,11 @@ def check_settings(settings: Settings) -> None:
     if settings.model.base.name is not None:
         from worldmodel.latent.bases import check_base  # imports torch
 
-        check_base(settings.model.base)
+        check_base(settings.model)
     else:
         latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
+    if settings.fit.full and settings.model.base.dtype != "float32":
+        raise UserError("fit.full trains all weights, so model.base.dtype must be float32: choose one of the two.")
     if settings.fit.accumulate > settings.fit.batch_size:
         raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
     check_optimizer(settings.fit.optimizer)

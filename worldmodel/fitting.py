@@ -18,7 +18,8 @@ class FitConfig:
     autoencoder_steps: int = 700
     """updates of the autoencoder in the first round, if it is our own; it is frozen afterwards"""
     decoder_steps: int | None = None
-    """updates of the decoder alone in the first round; None: 500 for a base's, whose encoder stays as it is, else 0"""
+    """updates of the decoder alone in the first round; None: autoencoder_steps for that of a base, whose encoder stays
+    as it is, else 0"""
     first_steps: int = 600
     """updates of the dynamics and the head in the first round: all of our own U-Net, the adapter of a base's"""
     steps: int = 200

@@ -42,16 +42,16 @@ def based(folder: Path | str, adapted: bool = False, **changes: Any) -> LatentWo
     return model.eval()
 
 
-def noise_frames(*shape: int, size: int = SIZE) -> Tensor:
-    """uint8, (*shape, size, size, 3)."""
-    return torch.randint(256, (*shape, size, size, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+def noise_frames(*shape: int, frame: tuple[int, ...] = (SIZE, SIZE, 3)) -> Tensor:
+    """uint8, (*shape, *frame)."""
+    return torch.randint(256, (*shape, *frame), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 def begun(model: LatentWorldModel, count: int = 2) -> LatentDream:
     """Dreams from noise."""
     actions = torch.arange(count * (model.context - 1)).view(count, -1) % 3
     mask = torch.ones(count, model.context, dtype=torch.bool)
-    return model.begin(noise_frames(count, model.context, size=model.frame_shape[0]), actions, mask)
+    return model.begin(noise_frames(count, model.context, frame=model.frame_shape), actions, mask)
 
 
 def dreamed(model: LatentWorldModel, steps: int = 2) -> list[Tensor]:
@@ -73,7 +73,7 @@ def windows(model: LatentWorldModel, batch: int = 4, horizon: int = 2) -> Segmen
     length = model.context + horizon
     generator = torch.Generator().manual_seed(0)
     return Segment(
-        frames=noise_frames(batch, length, size=model.frame_shape[0]),
+        frames=noise_frames(batch, length, frame=model.frame_shape),
         actions=torch.randint(3, (batch, length - 1), generator=generator),
         rewards=torch.zeros(batch, length - 1),
         terminated=torch.zeros(batch, length - 1, dtype=torch.bool),

@@ -184,12 +184,16 @@ def test_the_conditioner_does_not_grow_with_the_bases_width(base_folders):
     assert model.denoiser.unet.class_embedding.linear_1.in_features == 65 * 64
 
 
-@pytest.mark.parametrize("size", [16, 24, 64])
+@pytest.mark.parametrize("size", [(16, 16), (24, 40), (64, 32)])
 def test_frames_may_have_any_size_that_the_autoencoder_divides(base_folders, size):
     model = based(base_folders["sd1", "kl", "epsilon"], adapted=True, frame_size=size)
-    assert model.latent_shape == (4, size // 8, size // 8)
-    assert dreamed(model)[-1].shape == (2, size, size, 3)
-    assert model.observation_shape("latents") == (size // 8, size // 8, 4)
+    cells = size[0] // 8, size[1] // 8
+    assert model.latent_shape == (4, *cells)
+    assert dreamed(model)[-1].shape == (2, *size, 3)
+    assert model.observation_shape("latents") == (*cells, 4)
+    losses = model.train().losses(windows(model))
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
@@ -213,7 +217,7 @@ def test_a_base_kept_in_bfloat16_trains_in_float32(tmp_path, variant):
 def refused(folder, message):
     """Both the early look at the settings and the loading refuse it, in the same words."""
     config = config_of(folder)
-    for check in (lambda: check_base(config.base), lambda: make_base(config)):
+    for check in (lambda: check_base(config), lambda: make_base(config)):
         with pytest.raises(UserError, match=message):
             check()
 
@@ -313,8 +317,11 @@ def test_a_hub_id_is_looked_for_in_the_cache_alone_if_so_told(tmp_path, monkeypa
 
 
 def test_frames_that_the_autoencoder_does_not_divide_are_refused(base_folders):
-    with pytest.raises(UserError, match=r"20 x 20 pixels.*multiples of 8"):
-        LatentWorldModel(config_of(base_folders["sd2", "tiny", "epsilon"], frame_size=20), SPEC)
+    for case in (("sd2", "tiny", "epsilon"), ("sd1", "kl", "epsilon")):
+        config = config_of(base_folders[case], frame_size=(24, 20))
+        for refuse in (check_base, lambda config: LatentWorldModel(config, SPEC)):
+            with pytest.raises(UserError, match=r"24 x 20 pixels.*multiples of 8"):
+                refuse(config)
 
 
 def test_the_same_weights_are_the_same_base_in_half_precision_too(tmp_path):

@@ -1,6 +1,7 @@
 """Frames to latents and back."""
 
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -46,9 +47,8 @@ class Autoencoder(nn.Module):
         # As the frames come, and several times faster in bfloat16 on a CPU.
         self.vae = vae.to(memory_format=torch.channels_last)
         self.channels: int = vae.config.latent_channels
-        widths = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
-        self.scale = 2 ** (len(widths) - 1)
-        self._width = widths[0]
+        self.scale = scale_of(vae.config)
+        self._width = _widths(vae.config)[0]
         self._factor = vae.config.scaling_factor
         self._offset = vae.config.get("shift_factor") or 0.0
         for name in ("mean", "std", "change"):
@@ -122,6 +122,16 @@ class Autoencoder(nn.Module):
 
 
 _ENCODER = ("encoder.", "quant_conv.")
+
+
+def scale_of(settings: Mapping[str, Any]) -> int:
+    """Pixels on a side of a latent's cell, by an autoencoder's config."""
+    return 2 ** (len(_widths(settings)) - 1)
+
+
+def _widths(settings: Mapping[str, Any]) -> Sequence[int]:
+    """Of `AutoencoderTiny` or of `AutoencoderKL`."""
+    return settings.get("encoder_block_out_channels") or settings["block_out_channels"]
 
 
 def to_unit(frames: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DCondi
 from safetensors import SafetensorError
 
 from worldmodel.errors import UserError, in_short
-from worldmodel.latent.autoencoder import Vae
+from worldmodel.latent.autoencoder import Vae, scale_of
 from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.schedule import Schedule
 
@@ -53,6 +53,11 @@ class BaseFiles:
         _check_vae(vae, self._name)
         _check_unet(unet, vae["latent_channels"], self._name)
         self.schedule()
+
+    @property
+    def scale(self) -> int:
+        """Pixels on a side of a latent's cell."""
+        return scale_of(self._vae_settings)
 
     def schedule(self) -> Schedule:
         """The noise that the U-Net was trained on."""

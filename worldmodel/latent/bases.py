@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from worldmodel.latent.autoencoder import Vae, build_vae
 from worldmodel.latent.base_files import BaseFiles
-from worldmodel.latent.config import BaseConfig, LatentConfig
+from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import build_unet
 from worldmodel.latent.origin import Marks
 from worldmodel.latent.schedule import OWN_SCHEDULE, Schedule
@@ -49,15 +49,16 @@ def make_base(config: LatentConfig, local_files_only: bool = False) -> Base:
     return Base(build_unet(config), vae, Schedule(OWN_SCHEDULE))
 
 
-def check_base(config: BaseConfig) -> None:
+def check_base(config: LatentConfig) -> None:
     """Refuse a folder that is no base by its settings alone; what is on the hub is checked when it is loaded.
 
     Raises:
-        UserError: If it is not there, or is of another kind.
+        UserError: If it is not there, is of another kind, or does not divide a frame into whole cells.
     """
-    files = BaseFiles(config, local_files_only=True)
+    files = BaseFiles(config.base, local_files_only=True)
     if files.is_folder:
         files.check()
+        latent_size(config.frame_size, files.scale)
 
 
 def _load(files: BaseFiles) -> Base:

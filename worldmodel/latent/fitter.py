@@ -65,9 +65,9 @@ class LatentFitter:
         return [*(self._picture_stages() if first else ()), dynamics, Stage("head", config.head_steps)]
 
     def _picture_stages(self) -> Iterator[Stage]:
-        based, decoder_steps = self.model.has_base, self.config.decoder_steps
-        yield Stage("latents", 0) if based else Stage("autoencoder", self.config.autoencoder_steps)
-        steps = (500 if based else 0) if decoder_steps is None else decoder_steps
+        based, config = self.model.has_base, self.config
+        yield Stage("latents", 0) if based else Stage("autoencoder", config.autoencoder_steps)
+        steps = config.autoencoder_steps * based if config.decoder_steps is None else config.decoder_steps
         if steps:
             yield Stage("decoder", steps)
 
