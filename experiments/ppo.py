@@ -1,6 +1,6 @@
 """PPO in plain torch, on one page: an agent that learns in a dream and nowhere else.
 
-    python experiments/ppo.py --world-model runs/cartpole-seed0/world_model/best
+    python experiments/ppo.py runs/cartpole-seed0/world_model/best
 
 It plays through Gymnasium's vector interface alone, so any `gymnasium.vector.VectorEnv` with pixels, Discrete actions
 and NEXT_STEP autoreset will do. PPO is that of Schulman et al. (2017), its advantages those of Schulman et al. (2016).
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import gymnasium as gym
 import numpy as np
@@ -196,7 +197,7 @@ def check(envs: VectorEnv) -> None:
 class Options:
     """Train a small agent in the dreams of a world model, in plain torch."""
 
-    world_model: Path
+    world_model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """a world model's folder, such as runs/cartpole-seed0/world_model/best"""
     steps: int = 50_000
     """imagined steps"""
