@@ -153,9 +153,9 @@ def test_the_code_for_ones_own_game_runs(beside_a_run):
 
     games = make_real("my_game:Catch-v0", 2, kwargs={"width": 6})
     games.reset(seed=0)
-    told = [games.step(np.array([1, 2]))[1:3] for _ in range(40)]
+    told = [games.step(np.array([1, 1]))[1:3] for _ in range(160)]
     assert {reward for rewards, _ in told for reward in rewards.tolist()} == {-1.0, 0.0, 1.0}
-    assert sum(terminated.sum() for _, terminated in told) == 4
+    assert sum(terminated.sum() for _, terminated in told) == 20
 
 
 def test_the_code_for_ones_own_policy_runs(beside_a_run):

@@ -314,8 +314,13 @@ def test_a_missing_extra_is_named(monkeypatch):
 def test_lunar_lander():
     env = make_real("LunarLander-v3", 2, kwargs={"gravity": -5})
     env.reset(seed=0)
-    _, frames, rewards, terminated, _ = play(env, 150)
-    assert terminated.any()
+    actions, frames, rewards, terminated, _ = play(env, 150)
+    begun = int(np.flatnonzero(terminated[:, 0]).max()) + 1
+    again = make_real("LunarLander-v3", 1, kwargs={"gravity": -5})
+    np.testing.assert_array_equal(again.reset(seed=[int(env.game_seeds[0])])[0][0], frames[begun, 0])
+    np.testing.assert_array_equal(
+        play(again, 149 - begun, actions=actions[begun + 1 :, 0, None])[1][:, 0], frames[begun + 1 :, 0]
+    )
     assert rewards.min() < -1 and len(np.unique(rewards)) > 100
     assert frames.std() > 10
     assert action_spec(env) == ActionSpec.discrete(4)
