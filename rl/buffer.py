@@ -55,7 +55,7 @@ class BufferWriter:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._capacity = capacity
-        if not holds_play(self._folder):
+        if not holds_play(self._folder) or not read_index(self._folder).written.chunks:
             write_index(self._folder, BufferIndex(frame_shape, action_spec))
         self._index = read_index(self._folder)
         if (self._index.frame_shape, self._index.action_spec) != (frame_shape, action_spec):

@@ -24,6 +24,7 @@ from typing import Any
 from rl.checksums import damage, write_checksums
 from rl.round_report import RoundReport, load_report, save_report
 from rl.settings import Settings
+from worldmodel.data.chunk import CHUNKS
 from worldmodel.errors import UserError
 from worldmodel.files import write_json, writing
 from worldmodel.plain import dotted, overlay, to_plain
@@ -50,7 +51,7 @@ class RunFolder:
         self._config = self.path / "config.json"
         with writing(self.path):
             _check_free(self.path, self._config)
-            if self._config.exists():
+            if self._config.exists() and self._has_begun():
                 _check_same(self._stored(), settings, self.path)
             for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +125,10 @@ class RunFolder:
     def _forget_unfinished(self) -> None:
         for folder in self.rounds.glob("*.tmp"):
             shutil.rmtree(folder)
+
+    def _has_begun(self) -> bool:
+        """Whether anything was played or finished; settings that never came so far may be changed."""
+        return any(self.buffer.glob(CHUNKS)) or (self.rounds.is_dir() and bool(self._finished()))
 
     def _check_newest(self) -> None:
         newest = self.round_folder(self.last_round)

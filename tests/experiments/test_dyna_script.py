@@ -33,7 +33,7 @@ def config(monkeypatch):
     module.Dyna = FakeAlgorithm
     module.DynaConfig = type("Config", (FakeConfig,), {})
     monkeypatch.setitem(sys.modules, "rl.dyna", module)
-    monkeypatch.setattr(cluster, "ray_cluster", lambda settings: nullcontext("http://here/metrics"))
+    monkeypatch.setattr(cluster, "ray_cluster", lambda settings, game: nullcontext("http://here/metrics"))
     return module.DynaConfig
 
 

@@ -97,6 +97,8 @@ def test_what_a_crash_left_half_done_is_removed(tmp_path):
 
 def test_play_of_another_game_is_refused(tmp_path):
     writer_at(tmp_path)
+    BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec.discrete(2), 100)  # nothing was played yet
+    writer_at(tmp_path).append([counted(1)])
     with pytest.raises(UserError, match="another game"):
         BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec.discrete(2), 100)
     with pytest.raises(ValueError, match="frames are"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from disks import fill, small_disk
+from playing import counted, writer_at
 from reports import make_film, make_report
 
 from rl.round_report import load_report, save_report
@@ -76,7 +77,7 @@ def test_links_survive_moving_the_run(tmp_path):
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
-    RunFolder(tmp_path / "run", Settings())
+    finish(RunFolder(tmp_path / "run", Settings()), 1)
     changed = replace(Settings(), fit=replace(Settings().fit, steps=7))
     with pytest.raises(UserError, match=rf"fit\.steps = {Settings().fit.steps} \(now 7\)"):
         RunFolder(tmp_path / "run", changed)
@@ -115,7 +116,7 @@ def test_a_round_that_is_not_as_it_was_written_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"fit": {"stepz": 3}}', '{"fit": 3}', "\x00"])
 def test_a_damaged_config_is_refused_by_name(tmp_path, text):
-    RunFolder(tmp_path / "run", Settings())
+    finish(RunFolder(tmp_path / "run", Settings()), 1)
     (tmp_path / "run" / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"run/config\.json"):
         RunFolder(tmp_path / "run", Settings())
@@ -142,3 +143,12 @@ def test_a_full_disk_leaves_the_rounds_before_and_nothing_of_the_new_one(tmp_pat
         run = RunFolder(disk / "run", Settings())
         finish(run, 2)
         assert RunFolder(disk / "run", Settings()).last_round == 2
+
+
+def test_a_run_that_came_to_nothing_may_begin_again_with_other_settings(tmp_path):
+    RunFolder(tmp_path / "run", Settings())
+    run = RunFolder(tmp_path / "run", Settings(seed=3))
+    assert json.loads((run.path / "config.json").read_text())["seed"] == 3
+    writer_at(run.buffer).append([counted(1)])
+    with pytest.raises(UserError, match="seed = 3"):
+        RunFolder(tmp_path / "run", Settings(seed=4))
