@@ -85,7 +85,7 @@ def find_spec(env_id: str) -> EnvSpec:
     try:
         return gym.spec(name)
     except gym.error.Error as error:
-        raise UserError(f"there is no game {env_id!r}{_advice(name)}") from error
+        raise UserError(f"there is no game {env_id!r}{_advice(name, env_id.removesuffix(name))}") from error
 
 
 def _import(module: str, env_id: str) -> None:
@@ -108,10 +108,10 @@ def _register_atari() -> None:
     gym.register_envs(ale_py)
 
 
-def _advice(name: str) -> str:
+def _advice(name: str, module: str) -> str:
     """The nearest id, by what follows a namespace if the namespace is missing."""
     names = {known.rpartition("/")[2]: known for known in gym.registry} | {known: known for known in gym.registry}
     nearest = get_close_matches(name, names, n=1)
     if nearest:
-        return f": did you mean {names[nearest[0]]!r}?"
+        return f": did you mean {module + names[nearest[0]]!r}?"
     return ": `gymnasium.pprint_registry()` lists those there are."

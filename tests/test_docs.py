@@ -90,6 +90,7 @@ def test_every_page_is_linked_to_from_the_readme():
 def test_every_public_name_is_explained(room):
     text = "".join(page.read_text() for page in PAGES)
     names = import_module(room).__all__
+    assert "`tune.sweep.sweep`" in text
     assert not [name for name in names if not re.search(rf"\b{name}\b", text)]
 
 

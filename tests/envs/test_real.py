@@ -226,6 +226,7 @@ def test_closing_one_leaves_another_playing():
         ("ALE/Pongg-v5", "ALE/Pong-v5"),
         ("Breakout-v5", "ALE/Breakout-v5"),
         ("no_such_module:Game-v0", "no_such_module"),
+        ("counting:Countin-v0", "counting:Counting-v0"),
         ("TakesTuples-v0", "wrap the game"),
         ("HasNoBounds-v0", "finite bounds"),
         ("MadeOfWords-v0", "rgb_array"),
