@@ -30,7 +30,7 @@ def swept(monkeypatch):
         seen.settings, seen.space, seen.others = settings, space, others
         return seen.results
 
-    monkeypatch.setattr(cluster, "ray_cluster", lambda settings: nullcontext())
+    monkeypatch.setattr(cluster, "ray_cluster", lambda *_: nullcontext())
     monkeypatch.setattr(tune_sweep, "sweep", fake)
     return seen
 
