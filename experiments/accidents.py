@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +9,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
+import psutil
 import tyro
 from rich.console import Console
 
+from experiments.stopping import STOPPED
 from rl.settings import (
     ClusterSettings,
     CollectSettings,
@@ -52,7 +53,6 @@ SMALLEST = Settings(
 )
 """Three rounds that take less time than it takes to start Ray."""
 
-_STOPPED = 130
 _LONGEST_STOP = 15.0
 _LONGEST_RUN = 600.0
 
@@ -62,11 +62,11 @@ class Accident:
     """A signal at a certain moment of a run.
 
     Attributes:
-        name: For the table, and for `--only`.
+        name: For the table.
         after: What the run has just printed.
         round: In which round it did; 0: before the first.
         sent: The signal.
-        victim: To whom: the title of an actor's process; None: the run itself.
+        victim: To whom: the title of an actor's process; None: the run itself; the same command goes on.
         delay: Seconds between what it printed and the signal.
     """
 
@@ -78,80 +78,115 @@ class Accident:
     delay: float = 0.1
 
 
-_MOMENTS = (
-    Accident("in start", "starting Ray", 0, delay=1.0),
-    Accident("in start of actors", "starting Ray", 0, delay=6.0),
-    Accident("in collect", "round 2", 2, delay=0.5),
-    Accident("in fit autoencoder", "collect", 1),
-    Accident("in fit dynamics", "fit autoencoder", 1),
-    Accident("in fit adapter", "collect", 2),
-    Accident("in fit head", "fit adapter", 2),
-    Accident("in hand over", "fit head", 2, delay=0.0),
-    Accident("in imagine", "hand over", 2, delay=0.3),
-    Accident("in evaluate", "imagine", 2, delay=0.0),
-    Accident("in judge dream", "evaluate", 2),
-    Accident("in save", "judge dream", 2, delay=0.0),
-    Accident("after round 2", "real return", 2),
+MOMENTS = (
+    Accident("start of Ray", "starting Ray", 0, delay=1.0),
+    Accident("start of the actors", "starting Ray", 0, delay=6.0),
+    Accident("fit autoencoder", "collect", 1),
+    Accident("fit dynamics", "fit autoencoder", 1),
+    Accident("collect", "round 2", 2, delay=0.5),
+    Accident("fit adapter", "collect", 2),
+    Accident("fit head", "fit adapter", 2),
+    Accident("hand over", "fit head", 2, delay=0.0),
+    Accident("imagine", "hand over", 2, delay=0.3),
+    Accident("evaluate", "imagine", 2, delay=0.0),
+    Accident("judge dream", "evaluate", 2),
+    Accident("save", "judge dream", 2, delay=0.0),
+    Accident("the end of round 2", "real return", 2, delay=0.0),
 )
-_ACTORS = (
-    Accident("collector in collect", "round 2", 2, victim="ray::Collector", delay=0.3),
-    Accident("buffer in collect", "round 2", 2, victim="ray::BufferActor", delay=0.3),
+ACTORS = (
     Accident("learner in fit dynamics", "fit autoencoder", 1, victim="ray::WorldModelLearner"),
+    Accident("collector in collect", "round 2", 2, victim="ray::Collector", delay=0.3),
     Accident("learner in fit adapter", "collect", 2, victim="ray::WorldModelLearner"),
+    Accident("evaluator in evaluate", "imagine", 2, victim="ray::Evaluator", delay=0.0),
     Accident("learner in judge dream", "evaluate", 2, victim="ray::WorldModelLearner"),
-    Accident("evaluator in evaluate", "imagine", 2, victim="ray::Evaluator"),
+    Accident("buffer in collect", "round 3", 3, victim="ray::BufferActor", delay=0.3),
 )
-ACCIDENTS = (
-    *(replace(moment, name=f"SIGKILL {moment.name}") for moment in _MOMENTS),
-    *(replace(moment, name=f"SIGKILL {moment.name}") for moment in _ACTORS),
-    *(replace(moment, name=f"Ctrl-C {moment.name}", sent=signal.SIGINT) for moment in _MOMENTS),
-    *(replace(moment, name=f"SIGTERM {moment.name}", sent=signal.SIGTERM) for moment in _MOMENTS[:3]),
-)
+
+
+Series = Literal["killed", "actors", "interrupted", "terminated"]
+"""Accidents that befall one run, one after the other."""
+
+SERIES: dict[Series, Sequence[Accident]] = {
+    "killed": MOMENTS,
+    "actors": ACTORS,
+    "interrupted": [replace(moment, sent=signal.SIGINT) for moment in MOMENTS],
+    "terminated": [replace(moment, sent=signal.SIGTERM) for moment in MOMENTS],
+}
 
 
 @dataclass(frozen=True)
 class AccidentOptions:
-    """Strike a small run at every moment, run the same command again, and compare with one that was left alone."""
+    """Strike a small run at every moment, each time with the same command, and compare it with one left alone."""
 
-    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD")] = ()
-    """only accidents whose names hold all of these words, such as `SIGKILL` `collect`"""
+    series: tuple[Series, ...] = tuple(SERIES)
+    """killed: SIGKILL of the run; actors: SIGKILL of its actors; interrupted: Ctrl-C; terminated: SIGTERM"""
     folder: Path | None = None
     """where to keep the runs; None: nowhere"""
 
 
-@dataclass
 class Command:
-    """The same command every time."""
+    """The same command, given again and again until the run has ended by itself.
 
-    folder: Path
-    name: str
-    printed: list[str] = field(default_factory=list)
+    Attributes:
+        left: Accidents that are still to come.
+        printed: All that the run has printed.
+        faults: What was not as it should be.
+    """
 
-    def run(self, accident: Accident | None = None) -> int:
-        """Run it, and let the accident happen. Returns the exit status."""
+    def __init__(self, folder: Path, name: str, accidents: Sequence[Accident] = ()) -> None:
+        self._folder, self._name = folder, name
+        self.left = list(accidents)
+        self.printed: list[str] = []
+        self.faults: list[str] = []
+
+    def run(self) -> None:
+        """Give the command, through all accidents, to the end."""
+        while (struck := self._once()) and not self.faults:
+            pass
+        self.faults += [f"{accident.name} never came" for accident in self.left if not self.faults and not struck]
+
+    def _once(self) -> Accident | None:
+        """Give it once. Returns what ended it; None: it came to its end."""
         with self._process() as process:
-            if accident:
-                self._read_until(process, accident)
-                strike(process.pid, accident)
-            began = time.monotonic()
-            self.printed.extend(process.stdout or ())
+            struck = self._watch(process)
+            began, text = time.monotonic(), len(self.printed)
+            self.printed += list(process.stdout or ())
             status = process.wait(_LONGEST_RUN)
-            self.stopped_in = time.monotonic() - began
-        return status
+        if struck is None:
+            self.faults += [f"ended with status {status}: {' '.join(self.printed[-3:])}"] if status else []
+        elif struck.sent != signal.SIGKILL:
+            self._check_stop(struck, status, "".join(self.printed[text:]), time.monotonic() - began)
+        return struck
+
+    def _watch(self, process: subprocess.Popen[str]) -> Accident | None:
+        """Let accidents happen, up to the first that befalls the run itself; which it was."""
+        number = 0
+        for line in process.stdout or ():
+            self.printed.append(line)
+            number = int(line.split()[1]) if line.startswith("round ") else number
+            while self.left and self.left[0].round == number and line.strip().startswith(self.left[0].after):
+                accident = self.left.pop(0)
+                time.sleep(accident.delay)
+                strike(process.pid, accident)
+                if accident.victim is None:
+                    return accident
+        return None
+
+    def _check_stop(self, accident: Accident, status: int, text: str, seconds: float) -> None:
+        wrong = {
+            f"status {status}": status != STOPPED,
+            "a traceback": "Traceback" in text,
+            "no word on how to go on": "To go on" not in text,
+            f"{seconds:.0f} s": seconds > _LONGEST_STOP,
+        }
+        self.faults += [f"{accident.name} ended with {what}" for what, is_so in wrong.items() if is_so]
 
     @contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
         script = Path(__file__).with_name("dyna.py")
-        arguments = [
-            "--config",
-            str(self.folder / "settings.json"),
-            "--runs-dir",
-            str(self.folder),
-            "--name",
-            self.name,
-        ]
+        arguments = ("--config", self._folder / "settings.json", "--runs-dir", self._folder, "--name", self._name)
         with subprocess.Popen(
-            [sys.executable, str(script), *arguments],
+            [sys.executable, script, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -160,40 +195,17 @@ class Command:
         ) as process:
             yield process
 
-    def _read_until(self, process: subprocess.Popen[str], accident: Accident) -> None:
-        number = 0
-        for line in process.stdout or ():
-            self.printed.append(line)
-            if line.startswith("round "):
-                number = int(line.split()[1])
-            if number == accident.round and line.strip().startswith(accident.after):
-                time.sleep(accident.delay)
-                return
-
 
 def strike(driver: int, accident: Accident) -> None:
     """Send the signal: Ctrl-C goes to everybody in the terminal."""
     if accident.sent == signal.SIGINT:
         os.killpg(driver, accident.sent)
-        return
-    victims = [pid for pid, title in family(driver) if accident.victim and title.startswith(accident.victim)]
-    for pid in victims if accident.victim else [driver]:
-        os.kill(pid, accident.sent)
-
-
-def family(root: int) -> list[tuple[int, str]]:
-    """All descendants of a process: pid and title."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-    parents = {int(pid): int(parent) for pid, parent, *_ in rows}
-    titles = {int(pid): " ".join(title) for pid, _, *title in rows}
-
-    def descends(pid: int) -> bool:
-        while pid in parents and pid != root:
-            pid = parents[pid]
-        return pid == root
-
-    return [(pid, titles[pid]) for pid in parents if pid != root and descends(pid)]
+    elif accident.victim is None:
+        os.kill(driver, accident.sent)
+    else:
+        for process in psutil.Process(driver).children(recursive=True):
+            if " ".join(process.cmdline()).startswith(accident.victim):
+                process.send_signal(accident.sent)
 
 
 def outcome(run: Path) -> dict[str, Any]:
@@ -205,70 +217,33 @@ def outcome(run: Path) -> dict[str, Any]:
     return {"metrics": kept, "games": games, "actions": reader.steps.actions.tolist()}
 
 
-def faults(folder: Path, name: str, accident: Accident, expected: dict[str, Any]) -> list[str]:
-    """Let one accident happen, go on with the same command, and say what was not as it should be."""
-    command = Command(folder, name)
-    status = command.run(accident)
-    wrong = []
-    if accident.sent != signal.SIGKILL:
-        wrong += stop_faults(command, status)
-    if accident.victim is None:
-        status = command.run()
-    if status:
-        wrong.append(f"ended with status {status}: {''.join(command.printed[-3:])}")
-        return wrong
-    reached = outcome(folder / name)
-    wrong += [f"other {part}" for part in expected if reached[part] != expected[part]]
-    if accident.victim and not any("started again" in line for line in command.printed):
-        wrong.append("nobody was started again")
-    return wrong
-
-
-def stop_faults(command: Command, status: int) -> list[str]:
-    """What was wrong with a stop that was asked for."""
-    text = "".join(command.printed)
-    wrong = {
-        f"status {status}": status != _STOPPED,
-        "traceback": "Traceback" in text,
-        "does not say how to go on": "To go on" not in text,
-        f"took {command.stopped_in:.0f} s": command.stopped_in > _LONGEST_STOP,
-    }
-    return [what for what, is_so in wrong.items() if is_so]
-
-
 def main(options: AccidentOptions, console: Console) -> int:
-    """Go through the accidents. Returns how many left a fault."""
-    chosen = [accident for accident in ACCIDENTS if all(word in accident.name for word in options.only)]
+    """Go through the accidents. Returns the exit status."""
     with working_folder(options.folder) as folder:
         write_json(folder / "settings.json", to_plain(SMALLEST))
-        expected = left_alone(folder, console)
-        found = 0
-        for number, accident in enumerate(chosen, start=1):
-            wrong = faults(folder, f"struck-{number}", accident, expected)
-            console.print(f"{accident.name:<36} {'; '.join(wrong) or 'as if it had not been'}", soft_wrap=True)
-            found += bool(wrong)
-    console.print(f"{len(chosen)} accidents, {found} with faults")
-    return found
+        expected = reach(folder, "alone", (), {}, console)
+        reach(folder, "again", (), expected, console)
+        reached = [reach(folder, series, SERIES[series], expected, console) for series in options.series]
+    return int(any(each != expected for each in reached))
 
 
-def left_alone(folder: Path, console: Console) -> dict[str, Any]:
-    """What comes of the run when nothing happens; it is run twice, for it must repeat itself."""
-    for name in ("alone", "again"):
-        if Command(folder, name).run():
-            raise SystemExit(
-                f"the run fails by itself; try: python experiments/dyna.py --config {folder}/settings.json"
-            )
-    first, second = outcome(folder / "alone"), outcome(folder / "again")
-    same = [part for part in first if first[part] == second[part]]
-    console.print(f"{'left alone, twice':<36} the same {', '.join(same)}")
-    return first
+def reach(
+    folder: Path, name: str, accidents: Sequence[Accident], expected: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """What a run comes to through some accidents; whether that is as expected is told. Nothing if it never ends."""
+    command = Command(folder, name, accidents)
+    command.run()
+    reached = {} if command.faults else outcome(folder / name)
+    other = [f"other {part}" for part in expected if reached and reached[part] != expected[part]]
+    met = f"{len(accidents) - len(command.left)} accidents"
+    console.print(f"{name:<12} {met:<14} {'; '.join([*command.faults, *other]) or 'as it should be'}", soft_wrap=True)
+    return reached
 
 
 @contextmanager
 def working_folder(folder: Path | None) -> Iterator[Path]:
-    """The folder for the runs: as given, or one that is removed afterwards."""
+    """The folder for the runs: as given, and empty, or one that is removed afterwards."""
     if folder:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder.absolute()
     else:
@@ -276,9 +251,5 @@ def working_folder(folder: Path | None) -> Iterator[Path]:
             yield Path(temporary)
 
 
-def _parse(arguments: Sequence[str]) -> AccidentOptions:
-    return tyro.cli(AccidentOptions, args=arguments, prog="python experiments/accidents.py")
-
-
 if __name__ == "__main__":
-    sys.exit(bool(main(_parse(sys.argv[1:]), Console())))
+    sys.exit(main(tyro.cli(AccidentOptions, prog="python experiments/accidents.py"), Console()))

@@ -16,6 +16,7 @@ from rich.markup import escape
 from experiments.config import read_config
 from experiments.keywords import REGISTRY
 from experiments.presets import PRESETS, PresetName, smoke
+from experiments.stopping import STOPPED, stoppable
 from rl.checks import check_settings
 from rl.settings import Settings
 from worldmodel.errors import UserError
@@ -122,7 +123,11 @@ def run_main(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> 
     """
     sys.path.append(str(Path.cwd()))
     try:
-        return main(arguments)
+        with stoppable():
+            return main(arguments)
+    except KeyboardInterrupt:
+        Console().print("\nStopped.")
+        return STOPPED
     except UserError as error:
         # Ray wraps what an actor raises into an error of the same class whose text is a traceback.
         return _refuse(str(getattr(error, "cause", error)))

@@ -4,12 +4,14 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from experiments.stopping import handlers_kept
 from rl.settings import ClusterSettings
 from worldmodel.errors import UserError
 
@@ -23,6 +25,7 @@ _ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 _CHECK_SECONDS = 60
+_ANSWER_SECONDS = 10
 
 
 @contextmanager
@@ -79,20 +82,55 @@ def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
     if settings.address is None:
         # A cluster of our own answers on this machine alone, and ends with the run: no token to hand around.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    else:
+        check_answers(settings.address)
     import ray
 
     try:
-        ray.init(
-            **_where(settings),
-            runtime_env=runtime_env,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with handlers_kept():
+            ray.init(
+                **_where(settings),
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if settings.address is None:
-            raise
-        raise UserError(f"There is no Ray cluster at {settings.address} ({error}); check --ray-address.") from error
+        raise UserError(_refusal(settings, str(error))) from error
     return ray
+
+
+def check_answers(address: str) -> None:
+    """See that something answers at the address of a cluster; Ray itself would try for minutes.
+
+    Raises:
+        UserError: If nothing does, or it is no address that a run can join.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if "://" in address:
+        raise UserError(
+            f"--ray-address is {address}: give HOST:PORT of the cluster's head, or auto, on one of its machines."
+        )
+    try:
+        found = canonicalize_bootstrap_address(address)
+    except ValueError as error:
+        raise UserError(f"--ray-address must be HOST:PORT or auto, not {address}.") from error
+    if found is None:
+        raise UserError("There is no Ray cluster on this machine: start one with `ray start`, or drop --ray-address.")
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"Nothing answers at {found} ({error}); check --ray-address.") from error
+
+
+def _refusal(settings: ClusterSettings, reason: str) -> str:
+    words = " ".join(reason.split())
+    if settings.address is None:
+        return f"Ray cannot start ({words}); see --cluster.num-cpus and --cluster.object-store-mb."
+    if "ersion mismatch" in words:
+        return f"The cluster at {settings.address} has another Ray or Python than this one ({words}): install the same."
+    return f"There is no Ray cluster at {settings.address} ({words}); check --ray-address."
 
 
 def _where(settings: ClusterSettings) -> dict[str, Any]:
@@ -107,7 +145,14 @@ def _where(settings: ClusterSettings) -> dict[str, Any]:
 
 
 def _check_workers(ray: Any) -> None:
-    homes = ray.get(ray.remote(num_cpus=0)(_homes).remote(), timeout=_CHECK_SECONDS)
+    try:
+        homes = ray.get(ray.remote(num_cpus=0)(_homes).remote(), timeout=_CHECK_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        raise UserError(
+            f"The cluster has run nothing for {_CHECK_SECONDS} s: see whether its machines are up (`ray status`)."
+        ) from error
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise UserError(f"The cluster's machines cannot be given the code: {' '.join(str(error).split())}") from error
     if len(set(homes.values())) > 1:
         found = ", ".join(f"{name} from {home}" for name, home in homes.items())
         raise UserError(f"Ray's workers find our packages mixed with others ({found}); uninstall those.")

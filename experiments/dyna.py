@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from rich.console import Console
 
 from experiments.cli import PROGRAM, Options, parse_options, run_main
+from experiments.stopping import STOPPED
 
 if TYPE_CHECKING:
     from rl.run_folder import RunFolder
@@ -31,8 +32,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _run(options, console, arguments, began)
     except KeyboardInterrupt:
-        console.print("\nStopped. The same command goes on from the last finished round.")
-        return 130
+        finished = len(list((options.run_path / "rounds").glob("[0-9]" * 3)))
+        console.print(
+            f"\nStopped with {finished} of {options.rounds} rounds finished; what was played is kept."
+            f"\nTo go on: {PROGRAM} {shlex.join(arguments)}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+        return STOPPED
     return 0
 
 
@@ -61,6 +69,7 @@ def _train(run: "RunFolder", console: Console) -> None:
     from envs import make_real
     from envs.catalogue import has_limit
     from experiments.cluster import ray_cluster
+    from experiments.memory import scarce_memory
 
     game = run.settings.game
     make_real(game.id, 1, frame_size=run.settings.model.frame_size, **game.options).close()
@@ -68,17 +77,27 @@ def _train(run: "RunFolder", console: Console) -> None:
         limit = run.settings.evaluate.max_steps
         console.print(f"{game.id} has no step limit: judged games are cut off after {limit} (--evaluate.max-steps)")
     console.print("starting Ray")
-    with ray_cluster(run.settings.cluster, game.id) as metrics:
+    for sentence in scarce_memory(run.settings):
+        console.print(f"[yellow]note:[/] {sentence}", soft_wrap=True)
+    with run.alone(), ray_cluster(run.settings.cluster, game.id) as metrics:
         from experiments.training import train_rounds
         from rl.dyna import Dyna, DynaConfig
         from rl.reporting import Gauges
+        from rl.resources import Resources, cluster_gpus
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         if metrics:
             console.print(f"metrics at {metrics}", highlight=False)
+        if run.settings.cluster.address:
+            needed = Resources.of(run.settings, cluster_gpus())
+            needed.check()
+            needed.wait(run.settings.cluster.patience, console.print)
         algorithm = cast(Dyna, DynaConfig(run.settings, folder=run.path).build_algo())
         try:
             train_rounds(algorithm, run, console, Gauges())
+        except KeyboardInterrupt:
+            console.print("\nstopping")
+            raise
         finally:
             algorithm.stop()
 

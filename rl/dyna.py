@@ -211,13 +211,17 @@ class Dyna(ImaginationPPO):
     def _collect(self, number: int) -> None:
         collect = self.settings.collect
         wanted = collect.first_steps if number == 1 else collect.steps
-        random = 1 - collect.expert if number == 1 else collect.random
-        shares = Shares(random=random, expert=collect.expert, policy=1 - random - collect.expert)
-        policy = self._policy(number - 1) if shares.policy > 1e-9 else None
-        gathering = self._crew.gathering(Order(number, shares, ray.put(policy), self._crew.world_model.folder))
+        gathering = self._crew.gathering(self._order(number))
         with self._phases.phase("collect", max(wanted - gathering.steps, 0)) as advance:
             for steps in gathering.run(wanted):
                 advance(steps)
+
+    def _order(self, number: int) -> Order:
+        collect = self.settings.collect
+        random = 1 - collect.expert if number == 1 else collect.random
+        shares = Shares(random=random, expert=collect.expert, policy=1 - random - collect.expert)
+        policy = self._policy(number - 1) if shares.policy > 1e-9 else None
+        return Order(number, shares, ray.put(policy), self._crew.world_model.folder)
 
     @property
     def _plays_for_real(self) -> bool:

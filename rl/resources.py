@@ -1,14 +1,18 @@
 """What a run needs of the cluster: asked for when it starts, since Ray waits in silence for what there is not."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import ray
 
 from rl.settings import Settings
+from rl.supervised import Say
 from worldmodel.errors import UserError
 
 GPU_SHARE = 0.5
+_SECONDS_BETWEEN_WORDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,30 @@ class Resources:
             needed, found = sum(bundle.get(kind, 0.0) for bundle in self.bundles), there.get(kind, 0.0)
             if needed > found:
                 raise UserError(f"The run needs {needed:g} {kind}s, the cluster has {found:g}; lower {setting}.")
+
+    def wait(self, patience: float, say: Say) -> None:
+        """Wait at most `patience` seconds until the cluster has so much free, and say so.
+
+        Raises:
+            UserError: If it has not.
+        """
+        until = time.monotonic() + patience
+        while lacking := self._lacking(ray.available_resources()):
+            if time.monotonic() >= until:
+                raise UserError(
+                    f"The cluster had no room within {patience:g} s ({lacking}): end other work there, lower"
+                    " --collect.collectors, or raise --cluster.patience."
+                )
+            say(f"waiting for room in the cluster: {lacking}")
+            time.sleep(min(_SECONDS_BETWEEN_WORDS, max(until - time.monotonic(), 0)))
+
+    def _lacking(self, free: Mapping[str, float]) -> str:
+        needed = {kind: sum(bundle.get(kind, 0.0) for bundle in self.bundles) for kind in ("CPU", "GPU")}
+        # The agent itself runs in the driver, which Ray does not count.
+        needed["CPU"] -= 1
+        lacking = (f"{count:g} {kind}s are needed, {free.get(kind, 0.0):g} are free"
+                   for kind, count in needed.items() if count > free.get(kind, 0.0))  # fmt: skip
+        return ", ".join(lacking)
 
 
 def cluster_gpus() -> float:

@@ -18,10 +18,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rl.checksums import damage, write_checksums
+from rl.checksums import damage, other_format, write_checksums
+from rl.lock import FolderLock
 from rl.round_report import RoundReport, load_report, save_report
 from rl.settings import Settings
 from worldmodel.data.chunk import CHUNKS
@@ -31,6 +33,8 @@ from worldmodel.plain import dotted, overlay, to_plain
 
 _MAY_CHANGE = ("rounds", "cluster.")
 """settings that say how long and where a run goes on, not what it is"""
+_PATIENCE = 5.0
+"""seconds to wait for a process that is about to end"""
 
 
 class RunFolder:
@@ -53,10 +57,11 @@ class RunFolder:
             _check_free(self.path, self._config)
             if self._config.exists() and self._has_begun():
                 _check_same(self._stored(), settings, self.path)
-            for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
-                folder.mkdir(parents=True, exist_ok=True)
+            # First the settings, which make it a run; what is killed in between is gone on with like any other.
+            self.path.mkdir(parents=True, exist_ok=True)
             write_json(self._config, to_plain(settings))
-            self._forget_unfinished()
+            for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
+                folder.mkdir(exist_ok=True)
         self._check_newest()
 
     @property
@@ -98,18 +103,37 @@ class RunFolder:
         return [load_report(folder / "report.json") for folder in self._finished()]
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other process may go on with this run.
+
+        Raises:
+            UserError: If one does.
+        """
+        with writing(self.path):
+            lock = FolderLock(self.path, _PATIENCE)
+        try:
+            self._forget_unfinished()
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
     def commit(self, report: RoundReport) -> Iterator[Path]:
         """A folder to save a round in; when the context is left without an error, the round is finished.
+
+        The time within is added to the report, as a phase of its own.
 
         Raises:
             UserError: If it can't be written; nothing is left of it then.
         """
         unfinished = self.rounds / f"{report.round:03d}.tmp"
+        began = time.monotonic()
         with writing(unfinished):
             try:
                 unfinished.mkdir()
                 yield unfinished
-                save_report(unfinished / "report.json", report)
+                seconds = report.seconds | {"save": time.monotonic() - began}
+                save_report(unfinished / "report.json", replace(report, seconds=seconds))
                 write_checksums(unfinished)
                 _flush(unfinished)
             except BaseException:
@@ -132,6 +156,11 @@ class RunFolder:
 
     def _check_newest(self) -> None:
         newest = self.round_folder(self.last_round)
+        if self.last_round and (other := other_format(newest)) is not None:
+            raise UserError(
+                f"{newest} was written by another version of this project (format {other}): go on with that version, or"
+                " choose another --name."
+            )
         if self.last_round and (found := damage(newest)):
             raise UserError(
                 f"{newest} is damaged ({found}): restore it from a copy, or give"
@@ -145,7 +174,13 @@ class RunFolder:
             raise UserError(
                 f"{self._config} is damaged ({error}): restore it from a copy, or choose another --name."
             ) from error
-        return overlay(Settings(), values, str(self._config))
+        try:
+            return overlay(Settings(), values, str(self._config))
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was begun by another version of this project ({error}): go on with that version, or"
+                " choose another --name."
+            ) from error
 
     def _link_world_models(self) -> None:
         reports = [report for report in self.reports() if (self.round_folder(report.round) / "world_model").exists()]
@@ -182,7 +217,8 @@ def mend_rounds(run: Path) -> list[str]:
 def _check_free(path: Path, config: Path) -> None:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; choose another --name or --runs-dir.")
-    if path.exists() and any(path.iterdir()) and not config.exists():
+    strangers = path.exists() and any(not there.name.startswith(config.name) for there in path.iterdir())
+    if strangers and not config.exists():
         raise UserError(f"{path} holds something that is no run; choose another --name or --runs-dir.")
 
 

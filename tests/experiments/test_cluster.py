@@ -1,12 +1,15 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from experiments import cluster
 from experiments.cluster import PACKAGES, packages_root
+from rl.settings import ClusterSettings
 from worldmodel.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +31,44 @@ def test_workers_are_given_code_alone(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(PACKAGES)
     assert (tmp_path / "rl" / "settings.py").read_text() == (ROOT / "rl" / "settings.py").read_text()
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("ray://head:10001", "give HOST:PORT"),
+        ("nowhere", "HOST:PORT or auto, not nowhere"),
+        ("127.0.0.1:9", r"Nothing answers at .*:9 .*check --ray-address"),
+    ],
+)
+def test_an_address_where_no_cluster_is_is_refused_at_once(address, sentence):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=sentence):
+        cluster.check_answers(address)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("address", "raised", "sentence"),
+    [
+        (
+            "there:6379",
+            "Version mismatch: The cluster has:\n  Ray: 9",
+            "another Ray or Python than this one",
+        ),
+        ("there:6379", "no", "There is no Ray cluster at there:6379"),
+        (None, "object store too small", "--cluster.object-store-mb"),
+    ],
+)
+def test_what_ray_refuses_is_one_sentence(address, raised, sentence, monkeypatch, tmp_path):
+    def refuse(**arguments):
+        raise RuntimeError(raised)
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(cluster, "check_answers", lambda address: None)
+    with pytest.raises(UserError, match=sentence) as error:
+        cluster._connect(ClusterSettings(address=address), tmp_path)
+    assert "\n" not in str(error.value)
 
 
 IN_RAY = """

@@ -63,7 +63,9 @@ def test_a_finished_run_shows_its_tables_again_without_training(config, tmp_path
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(config, tmp_path, capsys):
     config.dies_in = 2
     assert dyna_main(tmp_path) == 130
-    assert "The same command goes on" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Stopped with 1 of 2 rounds finished" in told
+    assert f"To go on: python experiments/dyna.py --runs-dir {tmp_path} --name run --rounds 2" in told
     config.dies_in = None
     assert dyna_main(tmp_path) == 0
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Actors that are killed in the middle of a round."""
+"""Runs whose actors are killed in the middle of a round, and runs that are resumed."""
 
 import os
 import signal
@@ -17,6 +17,7 @@ from rl.supervised import Supervised, wait_until_started
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 
+COLLECT = MINIATURE.collect
 KILLED_IN = {"collect": ("collector 0", "the buffer"), "fit head": ("the learner",), "evaluate": ("the evaluator",)}
 
 
@@ -78,6 +79,24 @@ def test_a_round_whose_actors_are_killed_ends_as_if_they_had_lived(made, tmp_pat
     assert told(struck.last_report) == told(steady.last_report)
     assert played(tmp_path / "struck") == played(tmp_path / "steady")
     assert all("died (Worker unexpectedly exits" in sentence for sentence in killer.said)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_ends_as_one_that_was_left_alone(made, tmp_path):
+    """Round 3 is resumed after it has played its first piece."""
+    steady, stopped = made("steady"), made("stopped")
+    for algorithm in (steady, stopped):
+        for _ in (1, 2):
+            algorithm.train()
+    steady.train()
+    stopped.save_round(tmp_path / "2")
+    next(stopped._crew.gathering(stopped._order(3)).run(COLLECT.steps))
+    stopped.stop()
+    resumed = made("stopped")
+    resumed.load_round(tmp_path / "2")
+    resumed.train()
+    assert told(resumed.last_report) == told(steady.last_report)
+    assert played(tmp_path / "stopped") == played(tmp_path / "steady")
 
 
 @ray.remote(num_cpus=0)
