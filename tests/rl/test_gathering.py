@@ -1,5 +1,7 @@
 """Games that fail while collectors play them on Ray."""
 
+import time
+
 import pytest
 import ray
 from misbehaving import BAD_STEP, HUNG
@@ -70,3 +72,16 @@ def test_a_collector_that_was_late_plays_its_piece_again(gather, tmp_path):
     said = gather(GameSettings("misbehaving:HangsOnce-v0", 15, patience=None), timeout=8.0)
     assert said == ["collector 0 died (brought no play within 8 s) and is started again"]
     assert sum(lengths(tmp_path)[0]) == 40
+
+
+@ray.remote(num_cpus=0)
+class Silent:
+    def answer(self):
+        time.sleep(3600)
+
+
+def test_an_actor_that_gives_no_answer_is_told(cluster):
+    silent = Supervised("the evaluator", Silent.remote, print)
+    with pytest.raises(UserError, match=r"the evaluator gave no answer within 1 s: .*--evaluate\.timeout"):
+        silent.ask(lambda actor: actor.answer.remote(), timeout=1.0)
+    ray.kill(silent.actor)
