@@ -1,6 +1,7 @@
 """Actions of every kind as vectors that a network can read."""
 
 import math
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ class _Choices(nn.Embedding):
     offsets: Tensor
 
     def __init__(self, spec: ActionSpec, dim: int) -> None:
-        rows = torch.tensor([size + 1 for size in spec.sizes])
-        super().__init__(int(rows.sum()), dim)
-        self.register_buffer("offsets", (rows.cumsum(0) - rows).view(spec.shape), persistent=False)
+        *starts, rows = accumulate((size + 1 for size in spec.sizes), initial=0)
+        super().__init__(rows, dim)
+        self.register_buffer("offsets", torch.tensor(starts).view(spec.shape), persistent=False)
 
     def forward(self, actions: Tensor) -> Tensor:
         found = super().forward(actions + self.offsets)

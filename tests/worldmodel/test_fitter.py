@@ -18,6 +18,7 @@ from worldmodel.data.windows import WindowSampler
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
+from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.watch import LossWatch
@@ -28,7 +29,7 @@ CONFIG = FitConfig(
 )  # fmt: skip
 CPU = torch.device("cpu")
 LARGE = 128
-NOWHERE = Path("/dev/null/failures")
+NOWHERE = Path("/tmp/nowhere/failures")
 TRAINED = {
     "autoencoder": ("autoencoder.",),
     "decoder": ("autoencoder.vae.decoder.",),
@@ -171,6 +172,26 @@ def test_on_a_base_too_all_that_a_stage_trains_changes_and_nothing_else(large_re
     changed = {name for name, after in weights(model).items() if not torch.equal(before[name], after)}
     parts = {**TRAINED, "decoder": ("autoencoder.vae.decoder.", "autoencoder.vae.post_quant_conv.")}[stage]
     assert changed == {name for name in before if any(part in name for part in parts)}
+
+
+@pytest.mark.parametrize("stage", ["adapter", "dynamics", "decoder"])
+def test_a_base_in_bfloat16_is_trained_in_float32(large_reader, base_folders, stage):
+    base_folder = base_folders["sd2", "kl", "v_prediction"]
+    base = BaseConfig(str(base_folder), dtype="bfloat16")
+    model = based_on(base_folder, frame_size=LARGE, base=base)
+    fitter = fitting(large_reader, "latents", model, batch_size=3, unroll=1, full=stage == "dynamics")
+    fitter.finish()
+    fitter.begin(named(fitter, stage), 0)
+    assert {parameter.dtype for parameter in fitter._trained} == {torch.float32}
+    kept = {name: tensor.dtype for name, tensor in based_on(base_folder, base=base).named_parameters()}
+    assert np.isfinite(list(fitter.fit(2).values())).all()
+    fitter.finish()
+    if stage != "adapter":
+        assert {name: tensor.dtype for name, tensor in model.named_parameters()} == kept
+    frames = torch.from_numpy(large_reader.frames(np.arange(4)))[None]
+    dream = model.begin(frames, torch.zeros(1, 3, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool))
+    after, _ = model.step(dream, torch.zeros(1, dtype=torch.long))
+    assert model.observe(after).shape == (1, LARGE, LARGE, 3)
 
 
 @pytest.mark.parametrize("stage", TRAINED)

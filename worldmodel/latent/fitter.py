@@ -84,6 +84,9 @@ class LatentFitter:
         self.model.to(self._device)
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
+        # Small updates vanish in lower precision: what is trained is in float32 while it is.
+        self._dtypes = [parameter.dtype for parameter in self._trained]
+        self._keep_in([torch.float32] * len(self._trained))
         self._ever_trained |= {id(parameter): parameter.numel() for parameter in self._trained}
         self._descent = Descent(self._trained, self._rate(), stage.steps, self.config, self._device)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
@@ -113,6 +116,7 @@ class LatentFitter:
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._descent.adopt()
+        self._keep_in(self._dtypes)
         self.model.eval()
         if self._stage.makes_latents:
             self._cache.clear()
@@ -132,6 +136,10 @@ class LatentFitter:
         }  # fmt: skip
         modules = fitted.get(name, [model.denoiser, model.head])
         return [parameter for module in modules for parameter in _by_name(module) if parameter.requires_grad]
+
+    def _keep_in(self, dtypes: list[torch.dtype]) -> None:
+        for parameter, dtype in zip(self._trained, dtypes, strict=True):
+            parameter.data = parameter.data.to(dtype)
 
     def _rate(self) -> float:
         config = self.config
@@ -172,7 +180,7 @@ class LatentFitter:
             yield part
 
     def _precision(self) -> AbstractContextManager[object]:
-        pictures = "bf16" if self.config.bf16 else "fp32"
+        pictures = "bf16" if self.config.bf16 or self.model.config.base.dtype == "bfloat16" else "fp32"
         name = pictures if self._stage.name in _PICTURE_PARTS else self.config.precision
         return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
 
