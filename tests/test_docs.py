@@ -25,7 +25,7 @@ from worldmodel.latent.model import LatentWorldModel
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-COMMAND = re.compile(r"^ +(?:\.venv/bin/)?python (experiments/\w+\.py)(.*?[^\\])$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^ +(?:\.venv/bin/)?python (experiments/\w+\.py)(.*?(?<!\\))$", re.MULTILINE | re.DOTALL)
 PLACEHOLDERS = {"SEED": "0", "$seed": "0"}
 
 
