@@ -28,14 +28,14 @@ class AtariGame(Game):
         Args:
             rom: ALE's name of it, such as "pong".
             frame_shape: (height, width, 3) of a frame.
-            max_steps: Truncate a game after this many steps; None: after half an hour of play.
+            max_steps: Truncate a game after this many steps, or after half an hour of play if that comes first.
             config: How it is emulated.
         """
         self._ale = AtariVectorEnv(
             rom,
             num_envs=1,
             num_threads=1,
-            max_num_frames_per_episode=max_steps * config.frame_skip if max_steps else HALF_AN_HOUR,
+            max_num_frames_per_episode=min((max_steps or HALF_AN_HOUR) * config.frame_skip, HALF_AN_HOUR),
             repeat_action_probability=config.sticky,
             full_action_space=config.full_actions,
             img_height=frame_shape[0],

@@ -42,7 +42,7 @@ def make_real(
         num_envs: Games at a time.
         frame_size: Height and width of a frame, pixels; one number for both, or one each.
         stack: Newest frames in an observation.
-        max_steps: Truncate a game after this many steps; None: the game's own limit.
+        max_steps: Truncate a game after this many steps, or at the game's own limit if that comes first.
         kwargs: Keyword arguments of the environment; not for Atari.
         atari: Atari only: how the game is emulated.
         lives_end: Tell a lost life as the game's end, though the same game goes on; its `life_loss_ends` does nothing

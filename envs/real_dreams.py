@@ -57,7 +57,7 @@ class RealDreams(TensorVectorEnv):
             stack: Newest observations that are shown at once, newest last.
             horizon: A game is truncated this many steps after its start; None: never.
             starts: The moments from which to play on.
-            max_steps: Truncate a game after this many steps in all; None: the game's own limit.
+            max_steps: Truncate a game after this many steps in all, or at the game's own limit if that comes first.
             kwargs: As for `envs.make_real`.
             atari: As for `envs.make_real`, but that `life_loss_ends` does end a game here.
             patience: As for `envs.make_real`.

@@ -28,7 +28,7 @@ class RenderedGame(Game):
         Args:
             env_id: A registered Gymnasium id.
             frame_shape: (height, width, 3) of a frame.
-            max_steps: Truncate a game after this many steps; None: the environment's own limit.
+            max_steps: Truncate a game after this many steps, or at the environment's own limit if that comes first.
             kwargs: Keyword arguments of the environment.
 
         Raises:
@@ -87,7 +87,7 @@ def _make(env_id: str, max_steps: int | None, kwargs: Mapping[str, Any]) -> gym.
     _silence_sdl()
     try:
         keywords = checked_keywords(_maker(env_id), kwargs, env_id)
-        return gym.make(env_id, max_steps, True, render_mode="rgb_array", **keywords)
+        return gym.make(env_id, _limit(env_id, max_steps), True, render_mode="rgb_array", **keywords)
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"{env_id} needs a package that is not installed: {_missing(env_id, error)}") from error
 
@@ -96,6 +96,12 @@ def _missing(env_id: str, error: Exception) -> str:
     # Gymnasium's own advice names an older package, which has to be compiled.
     box2d = "gymnasium.envs.box2d" in str(gym.spec(env_id).entry_point)
     return "Box2D; install the extra: pip install -e '.[box2d]'." if box2d else str(error)
+
+
+def _limit(env_id: str, max_steps: int | None) -> int | None:
+    """The game's own limit or ours, whichever comes first."""
+    limits = [limit for limit in (max_steps, gym.spec(env_id).max_episode_steps) if limit]
+    return min(limits, default=None)
 
 
 def _maker(env_id: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ class GameSettings:
     id: Annotated[str, tyro.conf.arg(aliases=("--env",))] = "CartPole-v1"
     """the Gymnasium id: `CartPole-v1`, `ALE/Pong-v5`, or `my_game:MyGame-v0` for a game in my_game.py in this folder"""
     max_steps: int | None = None
-    """end a game (truncated) after this many steps; None: the game's own limit"""
+    """end a game (truncated) after this many steps, or at its own limit if that comes first"""
     patience: float | None = 60.0
     """seconds that one call of the game may take before it counts as hanging; None: for ever"""
     kwargs: dict[str, Any] = field(default_factory=dict)

@@ -124,6 +124,16 @@ def test_max_steps_truncates_and_does_not_terminate():
     assert not terminated.any()
 
 
+@pytest.mark.parametrize(("max_steps", "last"), [(5, 3), (2, 2), (None, 3)])
+def test_the_games_own_limit_holds_where_it_comes_first(max_steps, last):
+    gym.register("ShortCounting-v0", entry_point=CountingEnv, max_episode_steps=3)
+    games = make_real("ShortCounting-v0", 1, max_steps=max_steps)
+    games.reset(seed=0)
+    *_, truncated = play(games, 3)
+    assert np.flatnonzero(truncated[:, 0]).tolist() == [last - 1]
+    gym.registry.pop("ShortCounting-v0")
+
+
 def test_a_picture_is_drawn_once_a_step(monkeypatch):
     made = []
     original = CountingEnv.render
