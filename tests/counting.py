@@ -163,8 +163,12 @@ class CountingWorldModel(WorldModel):
     ) -> tuple[CountingDream, Step]:
         assert isinstance(dream, CountingDream)
         count, code = dream.count + 1, self._code(actions)
-        rewards = reward_of(dream.count, code).float() + self.bonus
-        return CountingDream(count, code, dream.tag), Step(rewards, count >= length_of(dream.tag), count / 100)
+        rewards, over = reward_of(dream.count, code).float() + self.bonus, count >= length_of(dream.tag)
+        return CountingDream(count, code, dream.tag), Step(rewards, over, count / 100, over.float())
+
+    def read(self, frames: Tensor, actions: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Step:
+        self.begin(frames[:, 1:], actions[:, 1:], mask[:, 1:])  # the newest frame belongs to them
+        return self.step(self.begin(frames[:, :-1], actions[:, :-1], mask[:, :-1]), actions[:, -1])[1]
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         assert isinstance(dream, CountingDream)

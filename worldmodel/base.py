@@ -49,11 +49,16 @@ class Step:
         rewards: float32, (batch,).
         terminated: bool, (batch,), sampled from the predicted probability.
         doubt: float32, (batch,), how far the model's members disagree; 0 where they are one.
+        end_probability: float32, (batch,), what `terminated` was drawn from.
+        sign_probabilities: float32, (batch, 3), of a reward below, at and above 0, where rewards are drawn by their
+            sign; None where they are expected values.
     """
 
     rewards: Tensor
     terminated: Tensor
     doubt: Tensor
+    end_probability: Tensor
+    sign_probabilities: Tensor | None = None
 
 
 class WorldModel(nn.Module, ABC):
@@ -86,6 +91,18 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def step(self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None) -> tuple[Dream, Step]:
         """The dreams after `actions` (batch, *action_spec.shape), and what came of them; one batched forward."""
+
+    @abstractmethod
+    def read(self, frames: Tensor, actions: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Step:
+        """What the newest of real frames brought: reward and end, read off real play instead of a dream.
+
+        Args:
+            frames: uint8, (batch, context + 1, height, width, 3), newest last.
+            actions: (batch, context, *action_spec.shape): `actions[:, i]` led from `frames[:, i]` to
+                `frames[:, i + 1]`.
+            mask: bool, (batch, context + 1): False where a frame only pads the start of a game.
+            generator: What rewards and ends are drawn with.
+        """
 
     @abstractmethod
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:

@@ -80,18 +80,29 @@ class Head(nn.Module):
 
     def draw(self, outcome: Outcome, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Rewards (float32, (batch,)) and ends (bool, (batch,)), both from the members' mean probabilities."""
-        probabilities = outcome.rewards.softmax(-1).mean(0)
+        probabilities = self._reward_probabilities(outcome)
         if self.config.rewards == "sign":
             rewards = torch.multinomial(probabilities, 1, generator=generator)[:, 0].float() - 1
         else:
             rewards = symexp(probabilities @ self.bins)
-        chance = outcome.terminated.sigmoid().mean(0)
+        chance = self.end_probability(outcome)
         uniform = torch.rand(chance.shape, generator=generator, device=chance.device)
         return rewards, uniform < chance
+
+    def end_probability(self, outcome: Outcome) -> Tensor:
+        """The chance that ends are drawn by, float32 (batch,)."""
+        return outcome.terminated.sigmoid().mean(0)
+
+    def sign_probabilities(self, outcome: Outcome) -> Tensor | None:
+        """Those of rewards below, at and above 0, float32 (batch, 3); None where rewards are expected, not drawn."""
+        return self._reward_probabilities(outcome) if self.config.rewards == "sign" else None
 
     def doubt(self, outcome: Outcome) -> Tensor:
         """Standard deviation of the members' termination probabilities, float32 (batch,)."""
         return outcome.terminated.sigmoid().std(0, unbiased=False)
+
+    def _reward_probabilities(self, outcome: Outcome) -> Tensor:
+        return outcome.rewards.softmax(-1).mean(0)
 
     def _reward_target(self, rewards: Tensor) -> Tensor:
         if self.config.rewards == "sign":

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +14,6 @@ from gymnasium.vector import AutoresetMode
 
 from envs import NeuralVectorEnv, make_real
 from worldmodel import UserError
-from worldmodel.base import Step
 from worldmodel.data.starts import save_starts
 
 STARTS = counting_starts([0, 2, 5, 0, 3, 7], [10, 20, 30, 40, 50, 60])
@@ -24,7 +24,7 @@ class Gambling(CountingWorldModel):
 
     def step(self, dream, actions, generator=None):
         dream, step = super().step(dream, actions, generator)
-        return dream, Step(torch.rand(len(actions), generator=generator), step.terminated, step.doubt)
+        return dream, replace(step, rewards=torch.rand(len(actions), generator=generator))
 
 
 def make(num_envs=4, **settings):

@@ -7,7 +7,6 @@ from counting import CountingWorldModel
 from playing import SIZE, buffer_of, counted
 from torch import nn
 
-from worldmodel.base import Step
 from worldmodel.fidelity import Replay, draw_replay, replay, score
 
 CONTEXT, HORIZON = 4, 8
@@ -27,7 +26,7 @@ class Frozen(Game):
 
     def step(self, dream, actions, generator=None):
         _, step = super().step(dream, actions, generator)
-        return dream, Step(step.rewards, torch.ones_like(step.terminated), step.doubt)
+        return dream, replace(step, terminated=torch.ones_like(step.terminated))
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,13 @@ def test_signs_are_drawn_at_the_members_mean_rates():
         assert (rewards == sign).float().mean() == pytest.approx(chance, abs=0.01)
 
 
+def test_what_is_drawn_from_is_told():
+    seen = outcome([[0.1, 0.7, 0.2], [0.3, 0.1, 0.6]], [0.1, 0.5], count=2)
+    torch.testing.assert_close(head().end_probability(seen), torch.full((2,), 0.3))
+    torch.testing.assert_close(head().sign_probabilities(seen), torch.tensor([[0.2, 0.4, 0.4]] * 2))
+    assert head("symlog").sign_probabilities(seen) is None
+
+
 def test_symlog_rewards_are_expected_not_drawn():
     target = two_hot(symlog(torch.tensor([3.7])), BINS)
     seen = Outcome(target.clamp_min(1e-12).log().expand(2, 5, -1), torch.zeros(2, 5))

@@ -117,7 +117,7 @@ def test_a_dream_of_the_counting_game_counts(windows):
     model.head = nn.Identity()
     model.head.forward = lambda pictures, actions: SimpleNamespace(pictures=pictures, actions=actions)
     model.head.draw = lambda outcome, _: (outcome.pictures, outcome.actions)
-    model.head.doubt = lambda outcome: None
+    model.head.doubt = model.head.end_probability = model.head.sign_probabilities = lambda outcome: None
     first = read(windows.frames[:, CONTEXT - 1])
     dream = model.begin(windows.frames[:, :CONTEXT], windows.actions[:, : CONTEXT - 1], windows.mask[:, :CONTEXT])
     for step in range(1, 7):
@@ -296,7 +296,18 @@ def test_a_step_brings_picture_reward_end_and_doubt(solver, steps):
     assert (step.rewards.shape, step.rewards.dtype) == ((3,), torch.float32)
     assert (step.terminated.shape, step.terminated.dtype) == ((3,), torch.bool)
     assert (step.doubt.shape, step.doubt.dtype) == ((3,), torch.float32)
+    assert (step.end_probability.shape, step.end_probability.dtype) == ((3,), torch.float32)
+    assert step.sign_probabilities.shape == (3, 3)
     assert not dream.latents.requires_grad
+
+
+def test_real_play_is_read_as_a_perfect_dream_of_it_would_be(monkeypatch):
+    model, actions = tiny(), torch.tensor([[2, 0, 1, 1]] * 3)
+    frames, mask = noise_frames(3, CONTEXT + 1), torch.ones(3, CONTEXT + 1, dtype=torch.bool)
+    monkeypatch.setattr(model, "imagine", lambda *given: model.autoencoder.encode(frames[:, -1]))
+    _, dreamed = model.step(model.begin(frames[:, :-1], actions[:, :-1], mask[:, :-1]), actions[:, -1], seeded())
+    seen = model.read(frames, actions, mask, seeded())
+    torch.testing.assert_close(vars(seen), vars(dreamed))
 
 
 def test_the_same_seed_dreams_the_same_dream():

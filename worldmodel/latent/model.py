@@ -142,10 +142,15 @@ class LatentWorldModel(WorldModel):
         assert isinstance(dream, LatentDream)
         history = torch.cat([dream.actions, actions[:, None]], dim=1)
         latents = self.imagine(dream.latents, history, generator)
-        outcome = self.head(torch.cat([dream.latents[:, -2:], latents[:, None]], dim=1), actions)
-        rewards, terminated = self.head.draw(outcome, generator)
+        outcome = self._outcome(torch.cat([dream.latents[:, -2:], latents[:, None]], dim=1), actions, generator)
         after = LatentDream(torch.cat([dream.latents[:, 1:], latents[:, None]], dim=1), history[:, 1:])
-        return after, Step(rewards, terminated, self.head.doubt(outcome))
+        return after, outcome
+
+    @torch.no_grad()
+    def read(self, frames: Tensor, actions: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Step:
+        """See `WorldModel.read`."""
+        latents = self.autoencoder.encode(frames[:, -3:].flatten(0, 1)).unflatten(0, (len(frames), -1))
+        return self._outcome(latents, actions[:, -1], generator)
 
     @torch.no_grad()
     def imagine(self, context: Tensor, history: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -312,6 +317,14 @@ class LatentWorldModel(WorldModel):
         if self.config.predicts_change:
             return newest + clean * self.autoencoder.change
         return self.autoencoder.standard(clean) if self.has_base else clean
+
+    def _outcome(self, latents: Tensor, actions: Tensor, generator: torch.Generator | None) -> Step:
+        outcome = self.head(latents, actions)
+        head = self.head
+        rewards, terminated = head.draw(outcome, generator)
+        return Step(
+            rewards, terminated, head.doubt(outcome), head.end_probability(outcome), head.sign_probabilities(outcome)
+        )
 
     def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         told = self.told(seen, actions, level)
