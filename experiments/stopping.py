@@ -25,10 +25,17 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Within, others may set handlers of their own, as Ray does; afterwards they are what they were."""
+    """Within, others may set handlers of their own, as Ray does; afterwards they are what they were.
+
+    Where theirs ends the process with the signal's number as its status, it is stopped as by ours.
+    """
     before = [(number, signal.getsignal(number)) for number in _SIGNALS]
     try:
         yield
+    except SystemExit as ended:
+        if ended.code in _SIGNALS:
+            raise KeyboardInterrupt from ended
+        raise
     finally:
         for number, handler in before:
             signal.signal(number, handler)

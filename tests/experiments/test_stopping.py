@@ -45,3 +45,18 @@ def test_handlers_that_others_set_do_not_stay():
         with handlers_kept():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_meets_a_handler_of_others_stops_a_script_too(capsys):
+    def work(arguments):
+        with handlers_kept():
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run_main(work, []) == STOPPED
+    assert "Stopped" in capsys.readouterr().out
+
+
+def test_others_may_end_the_process_for_reasons_of_their_own():
+    with pytest.raises(SystemExit), handlers_kept():
+        sys.exit(3)
