@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from envs.neural_vector import STARTS_FILE
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts, save_starts
-from worldmodel.fidelity import Fidelity, Replay, draw_replay, replay, score
+from worldmodel.fidelity import Fidelity, score
 from worldmodel.fitting import FitConfig, Stage
 from worldmodel.latent.config import LatentConfig
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
+from worldmodel.metrics.replay import Replay, draw_replay, replay
 from worldmodel.spaces import ActionSpec
 
 HORIZONS = (1, 2, 5, 10, 15, 20, 30)

@@ -61,10 +61,7 @@ class RandomPolicy:
 
     def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Draw actions; the observations are not looked at."""
-        spec, size = self._spec, (len(observations), *self._spec.shape)
-        if spec.kind == "box":
-            return rng.uniform(spec.low, spec.high, size).astype(spec.dtype)
-        return rng.integers(np.reshape(spec.sizes, spec.shape), size=size)
+        return self._spec.draw(rng, len(observations))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rl.round_report import Film, RoundReport
 from rl.statistics import Evaluation
 from worldmodel.fidelity import Fidelity
 from worldmodel.files import write_whole
+from worldmodel.metrics.events import EventScores
 
 _FRAME_MS = 100
 
@@ -131,6 +132,21 @@ def _fidelity(measured: Fidelity | None) -> Iterator[tuple[str, float]]:
             yield f"fidelity/{name}_{horizon}", value
     yield "fidelity/ends_found", measured.ends_dreamed / measured.ends if measured.ends else math.nan
     yield "fidelity/false_ends", measured.false_ends
+    if measured.end is not None:
+        yield from _end_scores("fidelity/end", measured.end.scores)
+        yield from _end_scores("fidelity/end_baseline", measured.end.baseline)
+    yield "fidelity/reward_error", _or_nan(measured.reward_error)
+    yield "fidelity/reward_error_baseline", _or_nan(measured.constant_error)
+
+
+def _end_scores(name: str, scores: EventScores) -> Iterator[tuple[str, float]]:
+    yield f"{name}_precision", _or_nan(scores.drawn_precision)
+    yield f"{name}_recall", _or_nan(scores.drawn_recall)
+    yield f"{name}_brier", _or_nan(scores.brier)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _curves(measured: Fidelity) -> dict[str, tuple[float, ...] | None]:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rl.progress import NullProgress
 from rl.round_report import Film, RoundReport
 from rl.statistics import Evaluation
 from worldmodel.fidelity import Fidelity
+from worldmodel.metrics.events import foretold
 
 
 def make_evaluation(mean: float) -> Evaluation:
@@ -30,6 +32,9 @@ def make_fidelity(changing: float = 20.0) -> Fidelity:
         ends=10,
         ends_dreamed=7,
         false_ends=0.015,
+        end=foretold("end", torch.tensor([0.75, 0.25, 0.25, 0.25]), torch.tensor([True, False, False, False])),
+        reward_error=0.5,
+        constant_error=0.25,
     )
 
 

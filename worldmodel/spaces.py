@@ -105,6 +105,13 @@ class ActionSpec:
         """Room for actions, (*shape, *self.shape)."""
         return np.zeros((*shape, *self.shape), self.dtype)
 
+    def draw(self, rng: np.random.Generator, *shape: int) -> NDArray[Any]:
+        """Random actions, (*shape, *self.shape): every one equally likely, each component by itself."""
+        size = (*shape, *self.shape)
+        if self.kind == "box":
+            return rng.uniform(self.low, self.high, size).astype(self.dtype)
+        return rng.integers(np.reshape(self.sizes, self.shape), size=size)
+
     def fits(self, other: "ActionSpec") -> bool:
         """Whether both are the same actions, whatever they are called."""
         return replace(self, names=()) == replace(other, names=())

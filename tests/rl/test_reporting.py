@@ -26,6 +26,9 @@ def test_scalars_name_every_figure():
     assert figures["fidelity/dream_8"] == 30.0
     assert figures["fidelity/adapter_off_changing_8"] == 15.0
     assert figures["fidelity/ends_found"] == 0.7
+    assert (figures["fidelity/end_precision"], figures["fidelity/end_recall"]) == (0.5, 0.75)
+    assert (figures["fidelity/end_brier"], figures["fidelity/end_baseline_brier"]) == (0.0625, 0.1875)
+    assert (figures["fidelity/reward_error"], figures["fidelity/reward_error_baseline"]) == (0.5, 0.25)
     assert figures["loss/denoiser"] == 0.25
 
 

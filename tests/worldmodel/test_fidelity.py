@@ -3,30 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from counting import CountingWorldModel
-from playing import SIZE, buffer_of, counted
-from torch import nn
+from playing import buffer_of, counted
+from replays import CONTEXT, HORIZON, Frozen, Game, still
 
-from worldmodel.fidelity import Replay, draw_replay, replay, score
+from worldmodel.fidelity import score
+from worldmodel.metrics.replay import draw_replay, replay
 
-CONTEXT, HORIZON = 4, 8
 HORIZONS = (1, 2, 5, 8)
-
-
-class Game(CountingWorldModel):
-    """The counting game as it is."""
-
-    def __init__(self):
-        super().__init__(CONTEXT, SIZE)
-        self.place = nn.Parameter(torch.zeros(()))
-
-
-class Frozen(Game):
-    """Stands still."""
-
-    def step(self, dream, actions, generator=None):
-        _, step = super().step(dream, actions, generator)
-        return dream, replace(step, terminated=torch.ones_like(step.terminated))
 
 
 @pytest.fixture(scope="module")
@@ -66,38 +49,7 @@ def test_under_shuffled_actions_the_dream_is_worse(reader, windows):
         assert better > worse + 20
 
 
-def test_only_held_out_games_are_judged(reader, windows):
-    seeds = {record.first_frame: record.info.seed for record in reader.episodes}
-    first = max(seeds)
-    starts = np.array(sorted(seeds))
-    judged = {seeds[starts[np.searchsorted(starts, i, side="right") - 1]] for i in windows.frame_ids.ravel()}
-    assert judged <= {1, 11, 21}
-    assert first not in judged
-
-
-def test_the_same_seed_judges_the_same_play(reader, windows):
-    again, other = (draw_replay(reader, CONTEXT, HORIZON, count=60, seed=seed) for seed in (0, 1))
-    assert np.array_equal(again.frame_ids, windows.frame_ids)
-    assert not np.array_equal(other.frame_ids, windows.frame_ids)
-
-
-def test_the_start_is_shown_as_it_was(reader, windows):
-    seen = replay(Game(), reader, windows, seed=0)
-    assert torch.equal(seen.dream[:, 0], seen.real[:, 0])
-    assert seen.real.shape == seen.dream.shape == seen.ceiling.shape == (60, HORIZON + 1, SIZE, SIZE, 3)
-    assert torch.equal(seen.dream[seen.mask], seen.real[seen.mask])
-    assert seen.terminated.shape == seen.dreamed_ends.shape == (60, HORIZON)
-    assert torch.equal(seen.terminated & seen.dreamed_ends, seen.terminated)
-
-
 # Made by hand.
-
-
-def still(batch=2, horizon=3, level=100):
-    """A game in which nothing happens, perfectly dreamed."""
-    frames = torch.full((batch, horizon + 1, 4, 4, 3), level, dtype=torch.uint8)
-    nothing = torch.zeros(batch, horizon, dtype=torch.bool)
-    return Replay(frames, frames.clone(), frames.clone(), torch.ones(batch, horizon + 1) > 0, nothing, nothing.clone())
 
 
 def test_the_ratio_is_the_usual_one():
@@ -148,10 +100,10 @@ def test_ends_are_counted_up_to_a_dreams_first():
     seen = still(batch=4, horizon=4)
     seen.terminated[0, 1] = seen.terminated[1, 3] = True
     seen.mask[0, 3:] = seen.mask[3, 2:] = False
-    seen.dreamed_ends[0, 1] = True  # right
-    seen.dreamed_ends[0, 3] = True  # after the game: of no account
-    seen.dreamed_ends[1, 2:] = True  # a step too early, and then too late to be right
-    seen.dreamed_ends[2, 0] = True  # wrong
+    seen.outcomes.terminated[0, 1] = True  # right
+    seen.outcomes.terminated[0, 3] = True  # after the game: of no account
+    seen.outcomes.terminated[1, 2:] = True  # a step too early, and then too late to be right
+    seen.outcomes.terminated[2, 0] = True  # wrong
     fidelity = score(seen, (1,))
     assert (fidelity.starts, fidelity.ends, fidelity.ends_dreamed) == (4, 2, 1)
     assert fidelity.false_ends == pytest.approx(2 / (1 + 3 + 1 + 1))
@@ -167,9 +119,20 @@ def test_the_base_is_scored_beside_the_adapter():
 
 
 def test_where_lives_end_only_the_first_end_counts():
-    pictures, flags = torch.zeros(1, 5, 4, 4, 3, dtype=torch.uint8), torch.zeros(1, 4, dtype=torch.bool)
-    real, dreamed = flags.clone(), flags.clone()
-    real[0, [1, 3]] = dreamed[0, 1] = True
-    mask = torch.ones(1, 5, dtype=torch.bool)
-    fidelity = score(Replay(pictures, pictures, pictures, mask, real, dreamed), (1, 2))
+    seen = still(batch=1, horizon=4)
+    seen.terminated[0, [1, 3]] = seen.outcomes.terminated[0, 1] = True
+    fidelity = score(seen, (1, 2))
     assert (fidelity.ends, fidelity.ends_dreamed, fidelity.false_ends) == (1, 1, 0.0)
+
+
+def test_ends_and_rewards_are_scored_in_the_dream():
+    seen = still(batch=2, horizon=4)
+    seen.terminated[0, 3] = True
+    told = torch.full((2, 4), 0.25)
+    told[0, 3] = 0.75
+    seen = replace(seen, outcomes=replace(seen.outcomes, end_probability=told), rewards=torch.ones(2, 4))
+    fidelity = score(seen, (1,))
+    assert (fidelity.end.scores.events, fidelity.end.scores.recall, fidelity.end.scores.precision) == (1, 1.0, 1.0)
+    assert fidelity.end.scores.brier == pytest.approx(0.25**2)
+    assert fidelity.end.baseline.brier == pytest.approx(1 / 8 * 7 / 8)
+    assert (fidelity.reward_error, fidelity.constant_error) == (1.0, 0.0)

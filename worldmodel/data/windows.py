@@ -1,7 +1,7 @@
 """Windows of play for training, drawn by what they have to predict."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -37,6 +37,12 @@ class Windows:
     mask: NDArray[np.bool_]
     context: int
 
+    def until(self, length: int) -> Self:
+        """The windows' first `length` frames."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "context"}
+        frames = {name: arrays.pop(name)[:, :length] for name in ("frame_ids", "mask")}
+        return replace(self, **frames, **{name: array[:, : length - 1] for name, array in arrays.items()})
+
 
 class WindowSampler:
     """Draws windows so that every step of the split is equally often the first that has to be predicted.
@@ -70,12 +76,19 @@ class WindowSampler:
         Raises:
             UserError: If the split is empty.
         """
+        return self.at(rng.integers(self.num_steps or 1, size=batch))
+
+    def at(self, steps: NDArray[np.int64]) -> Windows:
+        """The windows in which these steps of the split, numbered from 0, are the first to be predicted.
+
+        Raises:
+            UserError: If the split is empty.
+        """
         self._catch_up()
         if not len(self._lengths):
             raise UserError(f"the buffer has no {self._split} episode yet: collect more real steps in the first round.")
-        drawn = rng.integers(self._ends[-1], size=batch)
-        episode = np.searchsorted(self._ends, drawn, side="right")
-        return self._windows(episode, drawn - (self._ends - self._lengths)[episode])
+        episode = np.searchsorted(self._ends, steps, side="right")
+        return self._windows(episode, steps - (self._ends - self._lengths)[episode])
 
     def _windows(self, episode: NDArray[np.int64], target: NDArray[np.int64]) -> Windows:
         length = self._lengths[episode][:, None]
