@@ -80,7 +80,16 @@ def smoke(settings: Settings) -> Settings:
         game=replace(settings.game, max_steps=min(settings.game.max_steps or 300, 300)),
         collect=_at_most(settings.collect, CollectSettings(envs=4, first_steps=600, steps=300)),
         fit=_at_most(
-            settings.fit, FitConfig(autoencoder_steps=40, first_steps=40, steps=15, head_steps=5, batch_size=8)
+            settings.fit,
+            FitConfig(
+                autoencoder_steps=40,
+                first_steps=40,
+                steps=15,
+                head_steps=20,
+                head_batch_size=32,
+                head_dreams=32,
+                batch_size=8,
+            ),
         ),
         imagine=_at_most(settings.imagine, ImagineSettings(dreams=16, horizon=12, steps=2048)),
         evaluate=_at_most(settings.evaluate, EvaluateSettings(episodes=4)),

@@ -204,9 +204,7 @@ class Dyna(ImaginationPPO):
             config.environment("envs:NeuralEnv-v0", env_config=common | only)
         if resources.agent_gpus:
             config.learners(num_gpus_per_learner=resources.agent_gpus)
-        return config.rl_module(
-            rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config=asdict(PixelModuleConfig()))
-        )
+        return config.rl_module(rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config=self._network))
 
     def _collect(self, number: int) -> None:
         collect = self.settings.collect
@@ -271,6 +269,10 @@ class Dyna(ImaginationPPO):
             advance(1)
         return judgement
 
+    @property
+    def _network(self) -> dict[str, Any]:
+        return asdict(PixelModuleConfig(stack=self.settings.imagine.stack))
+
     def _policy(self, version: int = 0) -> PolicySnapshot:
         imagine = self.settings.imagine
         model = cast(WorldModel, self.runner.dreams.world_model)
@@ -280,7 +282,7 @@ class Dyna(ImaginationPPO):
             observation_shape=model.observation_shape(imagine.observation),
             stack=imagine.stack,
             actions=self._spec,
-            model_config=asdict(PixelModuleConfig()),
+            model_config=self._network,
             encoder_hash=model.encoder_hash() if latents else None,
         )
         state = self.runner.module.get_state(inference_only=False)

@@ -70,7 +70,7 @@ def expert_config(settings: ExpertSettings) -> PPOConfig:
             lr=settings.learning_rate,
             gamma=settings.gamma,
         )
-        .rl_module(model_config=asdict(PixelModuleConfig()))
+        .rl_module(model_config=asdict(PixelModuleConfig(stack=settings.stack)))
         .debugging(seed=settings.seed)
     )
 
@@ -132,7 +132,7 @@ def _snapshot(algorithm: Algorithm, settings: ExpertSettings, steps: int) -> Pol
         observation_shape=shape_of(settings.frame_size),
         stack=settings.stack,
         actions=module.policy.spec,
-        model_config=asdict(PixelModuleConfig()),
+        model_config=asdict(PixelModuleConfig(stack=settings.stack)),
     )
     weights = {name: np.asarray(value) for name, value in module.get_state().items()}
     return PolicySnapshot(spec, weights, version=1, source="expert", real_steps=steps)

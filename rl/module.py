@@ -29,6 +29,10 @@ class PixelModuleConfig:
     """most channels of a convolution"""
     hidden: int = 256
     """width of the layer that policy and value share"""
+    stack: int = 1
+    """observations that are stacked in the channels, newest last"""
+    motion: float = 3.0
+    """how much changes between stacked observations are magnified"""
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> Self:
@@ -40,8 +44,9 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
     """A convolutional policy and value network that share all but their last layer.
 
     Takes uint8 frames (height, width, channels), cast to floats on the device, or float32 latents (h, w, channels);
-    actions of any kind that an `ActionSpec` can tell. Strided convolutions shrink the picture to at most 4x4, whatever
-    its size.
+    actions of any kind that an `ActionSpec` can tell. Of stacked observations it is shown the newest and, magnified,
+    the changes that led to it: between two frames little else differs than what matters. Strided convolutions shrink
+    the picture to at most 4x4, whatever its size.
 
     Attributes:
         policy: The last layer of the policy, which also draws actions.
@@ -58,6 +63,7 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
         """
         observations, actions = _checked(self.observation_space), spec_of(self.action_space, "the environment")
         config = PixelModuleConfig.from_model_config(self.model_config)
+        self.stack, self.motion = config.stack, config.motion
         trunk, features = _trunk(observations, config)
         self.encoder = nn.Sequential(trunk, nn.Flatten(), _orthogonal(nn.Linear(features, config.hidden)), nn.ReLU())
         self.policy = policy_head(config.hidden, actions)
@@ -67,7 +73,12 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
     def embed(self, observations: Tensor) -> Tensor:
         """What policy and value are read from: float32, (batch, hidden), of observations (batch, h, w, channels)."""
         pixels = observations.permute(0, 3, 1, 2)
-        return self.encoder(pixels.float() / 255 if observations.dtype == torch.uint8 else pixels)
+        return self.encoder(self._moving(pixels.float() / 255 if observations.dtype == torch.uint8 else pixels))
+
+    def _moving(self, pixels: Tensor) -> Tensor:
+        """The newest of the stacked pictures and the changes that led to it, (batch, channels, h, w) as they came."""
+        stacked = pixels.unflatten(1, (self.stack, -1))
+        return torch.cat([self.motion * stacked.diff(dim=1), stacked[:, -1:]], dim=1).flatten(1, 2)
 
     @torch.no_grad()
     def act(self, observations: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,9 @@ MINIATURE = Settings(
         sampler=SamplerConfig(steps=1),
         head=HeadConfig(members=1, hidden=8),
     ),
-    fit=FitConfig(autoencoder_steps=3, first_steps=3, steps=3, head_steps=1, batch_size=4, unroll=1, dream=2),
+    fit=FitConfig(
+        autoencoder_steps=3, first_steps=3, steps=3, head_steps=1, head_dreams=8, batch_size=4, unroll=1, dream=2
+    ),
     imagine=ImagineSettings(stack=2, dreams=4, horizon=5, steps=64, rollout=8, minibatch=16, epochs=2),
     evaluate=EvaluateSettings(episodes=3),
     cluster=ClusterSettings(threads=1),

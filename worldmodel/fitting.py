@@ -26,8 +26,12 @@ class FitConfig:
     """updates in each later round, of the adapter and the head"""
     full: bool = False
     """train the whole U-Net wherever only an adapter would be trained"""
-    head_steps: int = 60
-    """updates of the head alone, in every round, on dreams that run free"""
+    head_steps: int = 600
+    """updates of the head alone, in every round, half on real steps and half on dreamed ones"""
+    head_batch_size: int = 128
+    """steps a batch of those"""
+    head_dreams: int = 768
+    """dreams a round that run free for the head to learn from"""
     batch_size: int = 32
     """windows a batch"""
     accumulate: int = 1
@@ -39,7 +43,7 @@ class FitConfig:
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     dream: int = 8
-    """steps that a dream runs free for the head to learn from"""
+    """steps that such a dream runs free at most"""
     learning_rate: float = 1e-3
     """of the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
     autoencoder_learning_rate: float = 2e-3

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worldmodel.actions import ActionEncoder
+from worldmodel.data.outcomes import Balance
 from worldmodel.head_config import HeadConfig
 from worldmodel.spaces import ActionSpec
 
@@ -59,22 +60,36 @@ class Head(nn.Module):
         return Outcome(rewards=logits[..., :-1], terminated=logits[..., -1])
 
     def losses(
-        self, outcome: Outcome, rewards: Tensor, terminated: Tensor, valid: Tensor, count: Tensor | None = None
+        self,
+        outcome: Outcome,
+        rewards: Tensor,
+        terminated: Tensor,
+        valid: Tensor,
+        count: Tensor | None = None,
+        balance: Balance | None = None,
     ) -> dict[str, Tensor]:
-        """Cross entropies, averaged over members and over the steps that are `valid` (bool, (batch,)).
+        """Cross entropies, averaged over members and over the steps that count.
 
-        For a part of a batch, `count` is how many are valid in the whole (int64, ()), so that the parts add up to it.
+        Args:
+            outcome: What the members say of the steps.
+            rewards: float32, (batch,); NaN where nobody knows.
+            terminated: bool, (batch,).
+            valid: bool, (batch,): which steps count.
+            count: For a part of a batch, how many are valid in the whole (int64, ()): so the parts add up to it.
+            balance: How the batch was drawn, if not as in play.
         """
-        members = len(self.members)
+        members, balance = len(self.members), balance or Balance()
         reward = functional.cross_entropy(
-            outcome.rewards.flatten(0, 1), self._reward_target(rewards).repeat(members, 1), reduction="none"
+            (outcome.rewards + self._reward_shift(balance)).flatten(0, 1),
+            self._reward_target(rewards.nan_to_num()).repeat(members, 1),
+            reduction="none",
         )
         end = functional.binary_cross_entropy_with_logits(
-            outcome.terminated, terminated.float().expand(members, -1), reduction="none"
+            outcome.terminated + balance.ends, terminated.float().expand(members, -1), reduction="none"
         )
         total = (valid.sum() if count is None else count).clamp_min(1)
         return {
-            "reward": (reward.view(members, -1).mean(0) * valid).sum() / total,
+            "reward": (reward.view(members, -1).mean(0) * (valid & ~rewards.isnan())).sum() / total,
             "termination": (end.mean(0) * valid).sum() / total,
         }
 
@@ -103,6 +118,10 @@ class Head(nn.Module):
 
     def _reward_probabilities(self, outcome: Outcome) -> Tensor:
         return outcome.rewards.softmax(-1).mean(0)
+
+    def _reward_shift(self, balance: Balance) -> Tensor:
+        # Where rewards are numbers, their own sizes tell rare ones apart: there is no class to shift.
+        return self.bins.new_tensor(balance.signs if self.config.rewards == "sign" else (0.0,))
 
     def _reward_target(self, rewards: Tensor) -> Tensor:
         if self.config.rewards == "sign":

@@ -102,3 +102,22 @@ def test_the_config_sets_the_width():
 def test_refuses_other_spaces(observations, actions, fix):
     with pytest.raises(UserError, match=fix):
         build(observations, actions)
+
+
+def test_of_a_stack_it_sees_the_newest_and_the_changes_magnified():
+    module = build(LATENTS, stack=4, motion=3.0)
+    seen = []
+    module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    observations = draw(LATENTS)
+    module.embed(observations)
+    first, second, third, newest = observations.permute(0, 3, 1, 2).split(8, dim=1)
+    expected = torch.cat([3 * (second - first), 3 * (third - second), 3 * (newest - third), newest], dim=1)
+    torch.testing.assert_close(seen[0], expected)
+
+
+def test_an_unstacked_observation_is_seen_as_it_is():
+    module = build(LATENTS)
+    seen = []
+    module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module.embed(observations := draw(LATENTS))
+    assert torch.equal(seen[0], observations.permute(0, 3, 1, 2))

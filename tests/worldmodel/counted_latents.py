@@ -9,6 +9,7 @@ import torch
 from counting import NUM_ACTIONS, length_of, read, reward_of
 from torch import Tensor, nn
 
+from worldmodel.data.outcomes import Balance
 from worldmodel.latent.config import AutoencoderConfig, DenoiserConfig, LatentConfig
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
@@ -76,16 +77,17 @@ class Head(nn.Module):
         rewards: Tensor,
         terminated: Tensor,
         valid: Tensor,
-        _: Tensor | None = None,
+        count: Tensor | None = None,
+        balance: Balance | None = None,
     ) -> dict[str, Tensor]:
         pictures, actions = outcome
-        count, led, tag = told(pictures)
+        now, led, tag = told(pictures)
         errors = {
-            "sequence": (count[:, 2] - count[:, 1] - 1).abs() + (tag[:, 2] - tag[:, 1]).abs(),
-            "before": (count[:, 1] - count[:, 0] - (count[:, 1] > 0).long()).abs(),
+            "sequence": (now[:, 2] - now[:, 1] - 1).abs() + (tag[:, 2] - tag[:, 1]).abs(),
+            "before": (now[:, 1] - now[:, 0] - (now[:, 1] > 0).long()).abs(),
             "action": (led[:, 2] - actions).abs(),
-            "reward": (reward_of(count[:, 1], actions) - rewards).abs(),
-            "termination": ((count[:, 2] >= length_of(tag[:, 2])) ^ terminated).long(),
+            "reward": (reward_of(now[:, 1], actions) - rewards).abs().nan_to_num(),
+            "termination": ((now[:, 2] >= length_of(tag[:, 2])) ^ terminated).long(),
         }
         return {name: (error * valid).float().sum() + 0 * self.weight for name, error in errors.items()}
 

@@ -71,7 +71,7 @@ def test_every_loss_and_gradient_is_finite_and_reaches_the_actions(model, spec):
     segment = random_segment()
     segment = replace(segment, actions=actions_of(spec, *segment.actions.shape))
     losses = model.losses(segment)
-    (sum(losses.values()) + sum(next(LatentLosses(model).of_dreams(segment)).values())).backward()
+    (sum(losses.values()) + sum(next(LatentLosses(model).of_steps(segment)).values())).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert all(gradient.isfinite().all() for gradient in gradients.values())
     reached = {name for name, gradient in gradients.items() if ".action." in name and gradient.any()}

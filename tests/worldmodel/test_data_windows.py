@@ -87,3 +87,16 @@ def test_an_empty_split_is_refused(tmp_path):
     reader = buffer_of(tmp_path, [counted(0)])
     with pytest.raises(UserError, match="held_out"):
         WindowSampler(reader, CONTEXT, HORIZON, "held_out").sample(1, np.random.default_rng(0))
+
+
+def test_windows_are_cut_where_they_are_asked_for(reader):
+    sampler = WindowSampler(reader, CONTEXT, HORIZON)
+    steps = np.arange(sampler.num_steps)
+    for before in (0, 1, HORIZON - 1):
+        windows = sampler.at(steps, np.full_like(steps, before))
+        position = CONTEXT + np.minimum(before, sampler.times(steps))
+        brought = windows.frame_ids[steps, position]
+        assert np.array_equal(np.unique(brought), np.sort(brought))
+        assert windows.mask[steps, position].all()
+        terminated = reader.steps.terminated[sampler.places]
+        assert np.array_equal(windows.terminated[steps, position - 1], terminated)

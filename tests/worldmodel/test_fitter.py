@@ -24,8 +24,8 @@ from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.watch import LossWatch
 
 CONFIG = FitConfig(
-    autoencoder_steps=6, decoder_steps=6, first_steps=6, steps=6, head_steps=6, batch_size=8, unroll=2, dream=3,
-    decoder_learning_rate=2e-3, bf16=False,
+    autoencoder_steps=6, decoder_steps=6, first_steps=6, steps=6, head_steps=6, head_batch_size=8, head_dreams=12,
+    batch_size=8, unroll=2, dream=3, decoder_learning_rate=2e-3, bf16=False,
 )  # fmt: skip
 CPU = torch.device("cpu")
 LARGE = 128

@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+from worldmodel.data.outcomes import Balance
 from worldmodel.head import Head, Outcome, symexp, symlog, two_hot
 from worldmodel.head_config import HeadConfig
 from worldmodel.spaces import ActionSpec
@@ -160,3 +163,33 @@ def test_a_head_learns_what_actions_bring(rewards):
     drawn, ends = draw(judge, judge(pictures, actions))
     assert (drawn - paid).abs().mean() < 0.15
     assert ((actions == 2) == ends).float().mean() > 0.9
+
+
+def test_trained_on_many_ends_it_answers_at_the_rate_of_play():
+    """Half of a batch are ends, one in 20 of play: with nothing to tell them by, the chance of an end is 0.05."""
+    torch.manual_seed(0)
+    balance = Balance(ends=math.log(19), signs=(0.0, 0.0, math.log(5)))
+    rewards, ends = torch.tensor([0.0, 1.0]).repeat(64), torch.tensor([True, False, False, True]).repeat(32)
+    logits = [torch.zeros(1, 1, 3, requires_grad=True), torch.zeros(1, 1, requires_grad=True)]
+    optimizer = torch.optim.Adam(logits, lr=0.1)
+    for _ in range(200):
+        seen = Outcome(logits[0].expand(1, 128, 3), logits[1].expand(1, 128))
+        loss = sum(head(members=1).losses(seen, rewards, ends, torch.ones(128).bool(), balance=balance).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert logits[1].sigmoid().item() == pytest.approx(0.05, abs=0.005)
+    chances = logits[0].softmax(-1)[0, 0]
+    assert (chances[2] / chances[1]).item() == pytest.approx(1 / 5, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["sign", "symlog"])
+def test_of_rewards_that_nobody_knows_nothing_is_learned(kind):
+    torch.manual_seed(0)
+    scorer = head(kind)
+    pictures, actions = torch.randn(6, 3, 4, 4, 4), torch.zeros(6, dtype=torch.int64)
+    rewards, ends, every = torch.full((6,), torch.nan), torch.ones(6).bool(), torch.ones(6).bool()
+    losses = scorer.losses(scorer(pictures, actions), rewards, ends, every)
+    assert losses["reward"] == 0
+    losses["termination"].backward()
+    assert all(p.grad.isfinite().all() for p in scorer.parameters() if p.grad is not None)

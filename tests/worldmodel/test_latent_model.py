@@ -12,10 +12,13 @@ from torch import nn
 
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.latent.config import SamplerConfig
+from worldmodel.latent.dreamed_steps import PAST, dream_steps
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentDream
 
 CONTEXT, HORIZON = 4, 3
+CALLS = SamplerConfig().steps
+"""of the denoiser, for a frame"""
 
 
 def seeded(seed=0):
@@ -35,10 +38,24 @@ def windows(tmp_path_factory):
     return drawn
 
 
-def totals(model, windows, free=False):
+def totals(model, windows):
     torch.manual_seed(0)
-    losses = next(LatentLosses(model).of_dreams(windows)) if free else model.losses(windows)
-    return {name: loss.item() for name, loss in losses.items()}
+    return {name: loss.item() for name, loss in model.losses(windows).items()}
+
+
+def of_steps(model, windows):
+    """The head's losses on the first step that is to be predicted, really seen."""
+    torch.manual_seed(0)
+    return {name: loss.item() for name, loss in next(LatentLosses(model).of_steps(windows)).items()}
+
+
+def judged(model, windows, position=0):
+    """The head's losses on the step at `position` of each window, dreamed up to there."""
+    torch.manual_seed(0)
+    latents = model.autoencoder.encode(windows.frames.flatten(0, 1)).unflatten(0, windows.mask.shape)
+    places = torch.full((len(latents),), position)
+    steps = dream_steps(model, replace(windows, latents=latents), places)
+    return {name: loss.item() for name, loss in next(LatentLosses(model).of_steps(steps)).items()}
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -50,23 +67,46 @@ def test_context_action_and_target_belong_together_at_every_step(windows, residu
     assert len(model.denoiser.contexts) == HORIZON
 
 
+# Windows with room for the steps past an end.
+
+
+@pytest.fixture(scope="module")
+def long_windows(tmp_path_factory):
+    reader = buffer_of(tmp_path_factory.mktemp("buffer"), [counted(tag) for tag in range(12)])
+    return segment(reader, WindowSampler(reader, CONTEXT, HORIZON + PAST).sample(256, np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize("residual", [False, True])
-def test_along_a_free_dream_actions_and_outcomes_belong_together(windows, residual):
+@pytest.mark.parametrize("position", range(HORIZON))
+def test_along_a_free_dream_actions_and_outcomes_belong_together(long_windows, residual, position):
     model = knowing(SIZE, residual=residual)
-    losses = totals(model, windows, free=True)
+    losses = judged(model, long_windows, position)
     assert losses == dict.fromkeys(("sequence", "before", "action", "reward", "termination"), 0.0)
-    first, second, third = model.denoiser.contexts[:: len(model.denoiser.contexts) // HORIZON]
+    first, second, third = model.denoiser.contexts[: 3 * CALLS : CALLS]
     torch.testing.assert_close(
-        first, model.autoencoder.encode(windows.frames[:, :CONTEXT].flatten(0, 1)).view_as(first)
+        first, model.autoencoder.encode(long_windows.frames[:128, :CONTEXT].flatten(0, 1)).view_as(first)
     )
     torch.testing.assert_close(second[:, :-1], first[:, 1:])
     torch.testing.assert_close(third[:, :-1], second[:, 1:])
 
 
-def test_the_head_learns_from_dreams_as_they_are_dreamed(windows):
+def test_past_its_end_a_dream_is_over(long_windows):
+    model = knowing(SIZE)
+    latents = model.autoencoder.encode(long_windows.frames.flatten(0, 1)).unflatten(0, long_windows.mask.shape)
+    steps = dream_steps(model, replace(long_windows, latents=latents), torch.zeros(256, dtype=torch.int64))
+    real, past = steps[:256], steps[slice(256, None)]
+    ends = int(real.terminated[:, -1].sum())
+    assert len(past.mask) == PAST * ends > 0
+    assert past.terminated.all() and past.rewards.isnan().all() and past.mask.all()
+    count, led, tag = told(past.latents)
+    assert (count[:, -1] > length_of(tag[:, -1])).all()
+    assert torch.equal(led[:, -1], past.actions[:, -1])
+
+
+def test_the_head_learns_from_dreams_as_they_are_dreamed(long_windows):
     model = knowing(SIZE)
     model.denoiser.forward = lambda noisy, *_: torch.zeros_like(noisy)
-    assert totals(model, windows, free=True)["sequence"] > 0
+    assert judged(model, long_windows)["sequence"] > 0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +121,7 @@ def test_the_head_learns_from_dreams_as_they_are_dreamed(windows):
 )
 def test_an_off_by_one_is_noticed(windows, change, noticed):
     assert totals(knowing(SIZE), change(windows))[noticed] > 0.01
-    assert noticed == "denoising" or totals(knowing(SIZE), change(windows), free=True)[noticed] > 0.01
+    assert noticed == "denoising" or of_steps(knowing(SIZE), change(windows))[noticed] > 0.01
 
 
 def test_the_history_is_the_one_that_led_through_the_context(windows):
@@ -154,7 +194,7 @@ def test_padding_counts_in_no_loss():
     spoiled = spoil_padding(windows)
     assert not torch.equal(spoiled.frames, windows.frames)
     assert totals(model, spoiled) == totals(model, windows)
-    assert totals(model, spoiled, free=True) == totals(model, windows, free=True)
+    assert of_steps(model, spoiled) == of_steps(model, windows)
 
 
 def test_what_is_no_padding_counts():
@@ -163,15 +203,15 @@ def test_what_is_no_padding_counts():
     before = totals(model, replace(windows, mask=torch.ones_like(windows.mask)))
     after = totals(model, replace(other, mask=torch.ones_like(windows.mask)))
     assert all(before[name] != after[name] for name in before)
-    free = [totals(model, replace(w, mask=torch.ones_like(w.mask)), free=True) for w in (windows, other)]
-    assert all(free[0][name] != free[1][name] for name in ("reward", "termination"))
+    first, second = (of_steps(model, replace(w, mask=torch.ones_like(w.mask))) for w in (windows, other))
+    assert all(first[name] != second[name] for name in ("reward", "termination"))
 
 
 def test_a_segment_of_nothing_but_padding_costs_nothing():
     windows = random_segment()
     windows.mask[:, CONTEXT:] = False
     assert totals(tiny(), windows) == {"denoising": 0.0, "reward": 0.0, "termination": 0.0}
-    assert totals(tiny(), windows, free=True) == {"reward": 0.0, "termination": 0.0}
+    assert of_steps(tiny(), windows) == {"reward": 0.0, "termination": 0.0}
 
 
 def test_cached_latents_stand_for_their_frames():
@@ -179,7 +219,7 @@ def test_cached_latents_stand_for_their_frames():
     latents = model.autoencoder.encode(windows.frames.flatten(0, 1)).unflatten(0, windows.mask.shape)
     cached = replace(windows, latents=latents, frames=torch.empty(0, dtype=torch.uint8))
     assert totals(model, cached) == pytest.approx(totals(model, windows), rel=1e-4)
-    assert totals(model, cached, free=True) == pytest.approx(totals(model, windows, free=True), rel=1e-4)
+    assert of_steps(model, cached) == pytest.approx(of_steps(model, windows), rel=1e-4)
 
 
 def test_shifted_windows_teach_the_denoiser_but_not_the_head():
@@ -189,9 +229,9 @@ def test_shifted_windows_teach_the_denoiser_but_not_the_head():
     assert losses["reward"] == losses["termination"] == 0
 
 
-def test_along_a_free_dream_only_the_head_learns():
+def test_from_single_steps_only_the_head_learns():
     model = tiny()
-    sum(next(LatentLosses(model).of_dreams(random_segment())).values()).backward()
+    sum(next(LatentLosses(model).of_steps(random_segment())).values()).backward()
     assert all(parameter.grad.any() for parameter in model.head.parameters())
     assert all(
         parameter.grad is None for part in (model.denoiser, model.autoencoder) for parameter in part.parameters()

@@ -23,7 +23,15 @@ def reader(tmp_path_factory):
 def fitted(reader, tmp_path_factory):
     model = tiny(stirred=False, shift=0.0, context=2)
     config = FitConfig(
-        autoencoder_steps=200, first_steps=150, head_steps=20, batch_size=16, unroll=1, dream=2, learning_rate=2e-3
+        autoencoder_steps=200,
+        first_steps=150,
+        head_steps=60,
+        head_batch_size=32,
+        head_dreams=64,
+        batch_size=16,
+        unroll=1,
+        dream=2,
+        learning_rate=2e-3,
     )
     fitter = LatentFitter(model, config, reader, torch.device("cpu"), tmp_path_factory.mktemp("failures"))
     for stage in fitter.stages(first=True):

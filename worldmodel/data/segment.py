@@ -51,9 +51,10 @@ class Segment:
         """How many frames are to be predicted."""
         return self.mask.shape[1] - self.context
 
-    def __getitem__(self, rows: slice) -> Self:
-        """The windows at `rows`."""
-        return replace(self, **{name: tensor[rows] for name, tensor in self.tensors().items()})
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        """The windows at `rows`: a slice, or places, int64."""
+        # Where latents are known there may be no frames.
+        return replace(self, **{name: tensor[rows] for name, tensor in self.tensors().items() if len(tensor)})
 
     def tensors(self) -> dict[str, Any]:
         """All of it that is a tensor, by name."""

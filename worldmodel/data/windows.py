@@ -78,8 +78,12 @@ class WindowSampler:
         """
         return self.at(rng.integers(self.num_steps or 1, size=batch))
 
-    def at(self, steps: NDArray[np.int64]) -> Windows:
-        """The windows in which these steps of the split, numbered from 0, are the first to be predicted.
+    def at(self, steps: NDArray[np.int64], before: NDArray[np.int64] | int = 0) -> Windows:
+        """The windows that have `steps` to predict, after `before` others or as many as the episode has.
+
+        Args:
+            steps: int64, (batch,): places among the steps of the split, end to end.
+            before: int64, (batch,): how many steps of the same window are to be predicted before.
 
         Raises:
             UserError: If the split is empty.
@@ -87,8 +91,23 @@ class WindowSampler:
         self._catch_up()
         if not len(self._lengths):
             raise UserError(f"the buffer has no {self._split} episode yet: collect more real steps in the first round.")
+        episode, time = self._where(steps)
+        return self._windows(episode, (time - before).clip(0))
+
+    def times(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How far into their episodes steps lie; `steps` as in `at`."""
+        self._catch_up()
+        return self._where(steps)[1]
+
+    def _where(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         episode = np.searchsorted(self._ends, steps, side="right")
-        return self._windows(episode, steps - (self._ends - self._lengths)[episode])
+        return episode, steps - (self._ends - self._lengths)[episode]
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where the steps of the split, end to end, lie in `BufferReader.steps`, (num_steps,)."""
+        self._catch_up()
+        return np.concatenate([np.arange(n) + at for n, at in zip(self._lengths, self._step_offsets, strict=True)])
 
     def _windows(self, episode: NDArray[np.int64], target: NDArray[np.int64]) -> Windows:
         length = self._lengths[episode][:, None]

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
-from worldmodel.data.windows import WindowSampler
+from worldmodel.data.windows import Windows, WindowSampler
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
+from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, join
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
@@ -53,7 +55,9 @@ class LatentFitter:
         self._failures = failures
         self._cache = LatentCache(reader, model.autoencoder, device)
         self._windows = WindowSampler(reader, model.context, config.unroll)
-        self._dreams = WindowSampler(reader, model.context, config.dream)
+        self._dreams = WindowSampler(reader, model.context, config.dream + PAST)
+        self._steps = WindowSampler(reader, SEEN, 1)
+        self._outcomes = OutcomeSampler(reader, self._steps)
         self._ever_trained: dict[int, int] = {}
 
     def stages(self, first: bool) -> list[Stage]:
@@ -94,6 +98,8 @@ class LatentFitter:
         self._losses = LatentLosses(self.model, weigh)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
+        if stage.name == "head":
+            self._dreamed = self._dream()
 
     def fit(self, steps: int) -> dict[str, float]:
         """Take `steps` updates of the stage.
@@ -162,7 +168,7 @@ class LatentFitter:
         if isinstance(batch, PictureBatch):
             return self._reconstructions(batch, parts)
         if self._stage.name == "head":
-            return self._losses.of_dreams(batch, parts)
+            return self._losses.of_steps(batch, self._outcomes.balance, parts)
         return self._losses.of_windows(batch, parts)
 
     def _reconstructions(self, batch: PictureBatch, parts: int) -> Iterator[dict[str, Tensor]]:
@@ -188,10 +194,28 @@ class LatentFitter:
         if self._stage.name in _PICTURE_PARTS:
             frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
             return PictureBatch(frames.to(self._device), weight.to(self._device))
-        return self._segment(self._dreams if self._stage.name == "head" else self._windows)
+        if self._stage.name == "head":
+            return self._steps_of_both_kinds()
+        return self._segment(self._windows.sample(self.config.batch_size, self._rng))
 
-    def _segment(self, sampler: WindowSampler) -> Segment:
-        windows, device = sampler.sample(self.config.batch_size, self._rng), self._device
+    def _steps_of_both_kinds(self) -> Segment:
+        """Real steps and dreamed ones, half each."""
+        half = self.config.head_batch_size // 2
+        real = self._segment(self._steps.at(self._outcomes.sample(half, self._rng)))
+        chosen = torch.from_numpy(self._rng.integers(len(self._dreamed.mask), size=half)).to(self._device)
+        return join([real, self._dreamed[chosen]])
+
+    def _dream(self) -> Segment:
+        """Steps of the same kinds, each at the end of a dream of another length."""
+        self.model.eval()
+        config = self.config
+        steps = self._outcomes.sample(config.head_dreams, self._rng)
+        before = np.minimum(self._rng.integers(config.dream, size=len(steps)), self._dreams.times(steps))
+        windows = self._segment(self._dreams.at(steps, before))
+        return dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
+
+    def _segment(self, windows: Windows) -> Segment:
+        device = self._device
         return Segment(
             frames=torch.empty(0, dtype=torch.uint8),
             actions=torch.from_numpy(windows.actions).to(device),

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from worldmodel.data.outcomes import Balance
 from worldmodel.data.segment import Segment
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.shift import shift
@@ -60,17 +61,23 @@ class LatentLosses:
             counted = _Counted(judged[rows], there.sum(0).clamp_min(1), 2 * judged.sum(0))
             yield self._unrolled(segment[rows], latents[rows], counted)
 
-    def of_dreams(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
-        """The head's losses along dreams that run free under the recorded actions, and along the real play beside them.
+    def of_steps(self, segment: Segment, balance: Balance | None = None, parts: int = 1) -> Iterator[dict[str, Tensor]]:
+        """The head's losses on single steps, real or dreamed: the first to be predicted in each window.
 
-        The head is judged where it is used: on what the model dreams, several steps from anything real.
+        Args:
+            segment: Windows that show at least two frames.
+            balance: How they were drawn, if not as in play.
+            parts: In how many parts to take the batch.
 
         Yields:
             As `of_windows`.
         """
-        there = (segment.mask[:, 1:] & segment.mask[:, :-1])[:, segment.context - 1 :]
+        latents, step = self._latents(segment), segment.context - 1
+        there = segment.mask[:, step] & segment.mask[:, step + 1]
         for rows in _rows(len(there), parts):
-            yield self._dreamed(segment[rows], there[rows], 2 * there.sum())
+            outcome = self._model.head(latents[rows, step - 1 : step + 2], segment.actions[rows, step])
+            told = segment.rewards[rows, step], segment.terminated[rows, step], there[rows], there.sum()
+            yield self._model.head.losses(outcome, *told, balance)
 
     def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted) -> dict[str, Tensor]:
         history = self._model.known(segment.actions, segment.mask)
@@ -120,28 +127,6 @@ class LatentLosses:
         return self._model.head.losses(
             outcome, rewards, terminated, counted.judged[:, k].repeat(2), counted.outcomes[k]
         )
-
-    def _dreamed(self, segment: Segment, there: Tensor, count: Tensor) -> dict[str, Tensor]:
-        model, latents = self._model, self._latents(segment)
-        dreamed = self._free_run(latents, model.known(segment.actions, segment.mask))
-        steps = range(segment.context, latents.shape[1])
-        pictures = torch.cat([source[:, now - 2 : now + 1] for source in (dreamed, latents) for now in steps])
-        actions, rewards, terminated = (
-            torch.cat(2 * values[:, segment.context - 1 :].unbind(1))
-            for values in (segment.actions, segment.rewards, segment.terminated)
-        )
-        valid = torch.cat(2 * there.unbind(1))
-        return model.head.losses(model.head(pictures, actions), rewards, terminated, valid, count)
-
-    @torch.no_grad()
-    def _free_run(self, latents: Tensor, history: Tensor) -> Tensor:
-        """The window as dreamed on from its context; (batch, context + horizon, channels, h, w)."""
-        context = self._model.context
-        dreamed = latents[:, :context]
-        for now in range(context, latents.shape[1]):
-            following = self._model.imagine(dreamed[:, -context:], history[:, now - context : now])
-            dreamed = torch.cat([dreamed, following[:, None]], dim=1)
-        return dreamed
 
     @torch.no_grad()
     def _latents(self, segment: Segment) -> Tensor:

@@ -1,0 +1,89 @@
+"""Steps of dreams that ran free under recorded actions, for the head to learn from."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from worldmodel.data.segment import Segment
+from worldmodel.latent.model import LatentWorldModel
+
+SEEN = 2
+"""frames that the head sees before the one that comes"""
+PAST = 3
+"""steps that a dream goes on past a game's end"""
+_BATCH = 128
+
+
+@torch.no_grad()
+def dream_steps(model: LatentWorldModel, segment: Segment, position: Tensor) -> Segment:
+    """Dream from the windows' contexts and cut out single steps, as the head sees them.
+
+    A dream that misses its end goes where no game has been, and there nobody can learn from play. So the steps past an
+    end are in it too, under actions of other windows, and bring what the end brought: a dream past its end is over.
+
+    Args:
+        model: Who dreams.
+        segment: Windows with latents; at least `PAST` steps longer than any position.
+        position: int64, (batch,): which step to cut out, counted from the first that is to be predicted.
+
+    Returns:
+        Windows of `SEEN` frames, the newest of them dreamed but where the context ends, and the one dreamed next:
+        those at `position`, then those past an end.
+    """
+    latents, mask = segment.latents, segment.mask.clone()
+    assert latents is not None
+    mask[:, segment.context :] = True
+    actions = _going_on(segment)
+    parts = zip(latents.split(_BATCH), model.known(actions, mask).split(_BATCH), strict=True)
+    played_on = replace(segment, actions=actions, latents=torch.cat([free_run(model, *part) for part in parts]))
+    rows, step = torch.arange(len(position), device=position.device), segment.context - 1 + position
+    over = segment.terminated[rows, step] & ~segment.mask[rows, step + 2]
+    past = [_cut(played_on, rows[over], step[over] + k) for k in range(1, PAST + 1)]
+    return join([_cut(played_on, rows, step), *map(_over, past)])
+
+
+@torch.no_grad()
+def free_run(model: LatentWorldModel, latents: Tensor, history: Tensor) -> Tensor:
+    """The window as dreamed on from its context; (batch, context + horizon, channels, h, w)."""
+    dreamed = latents[:, : model.context]
+    for now in range(model.context, latents.shape[1]):
+        following = model.imagine(dreamed[:, -model.context :], history[:, now - model.context : now])
+        dreamed = torch.cat([dreamed, following[:, None]], dim=1)
+    return dreamed
+
+
+def join(segments: list[Segment]) -> Segment:
+    """Windows of one length, one after another."""
+    parts = [segment.tensors() for segment in segments]
+    return Segment(
+        **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}, context=segments[0].context
+    )
+
+
+def _going_on(segment: Segment) -> Tensor:
+    """The windows' actions, and another window's where the game is over."""
+    first = segment.context - 1
+    over = ~segment.mask[:, 1:]
+    over[:, :first] = False
+    others = segment.actions[:, first].roll(1, 0)[:, None]
+    return torch.where(over.view(*over.shape, *[1] * (others.ndim - 2)), others, segment.actions)
+
+
+def _cut(segment: Segment, rows: Tensor, step: Tensor) -> Segment:
+    """The windows of `SEEN` frames before `step` of `rows`, and the frame that it brings."""
+    at = step[:, None] + torch.arange(1 - SEEN, 2, device=step.device)
+    row, to, every = rows[:, None], at[:, :-1], segment.tensors()
+    brought = {name: every[name][row, to] for name in ("actions", "rewards", "terminated", "truncated")}
+    shown = {name: every[name][row, at] for name in ("mask", "latents")}
+    return Segment(frames=segment.frames[:0], **brought, **shown, context=SEEN)
+
+
+def _over(segment: Segment) -> Segment:
+    """The same, with every step an end."""
+    return replace(
+        segment,
+        rewards=torch.full_like(segment.rewards, torch.nan),
+        terminated=torch.ones_like(segment.terminated),
+        mask=torch.ones_like(segment.mask),
+    )
