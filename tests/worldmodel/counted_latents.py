@@ -50,6 +50,7 @@ class Denoiser(nn.Module):
         self.histories: list[Tensor] = []
 
     def forward(self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, level: Tensor) -> Tensor:
+        context = self._latents(context)
         self.contexts.append(context)
         self.histories.append(actions)
         count, _, tag = told(context[:, -1])
@@ -59,6 +60,11 @@ class Denoiser(nn.Module):
         alpha = self.sampler.alphas[timesteps].view(-1, 1, 1, 1)
         noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * clean + 0 * self.weight
+
+    def _latents(self, context: Tensor) -> Tensor:
+        """The latents of which it is told the newest and the changes that led to it."""
+        changes, newest = self.change * context[:, :-1], context[:, -1:]
+        return torch.cat([newest - changes.flip(1).cumsum(1).flip(1), newest], dim=1)
 
 
 class Head(nn.Module):

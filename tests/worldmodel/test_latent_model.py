@@ -255,7 +255,7 @@ class Listener(nn.Module):
 
 
 def strengths_and_levels(listener):
-    strength = torch.cat([context.flatten(1).std(1) for context in listener.context])
+    strength = torch.cat([context[:, -1].flatten(1).std(1) for context in listener.context])
     return strength, torch.cat(listener.level)
 
 

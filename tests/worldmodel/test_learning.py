@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import SPEC, slides, sliding, tiny
 
-from worldmodel.fidelity import draw_replay, replay, score
+from worldmodel.fidelity import score
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.fitter import LatentFitter
+from worldmodel.metrics.replay import draw_replay, replay
 
 HORIZONS = (1, 2, 4)
 

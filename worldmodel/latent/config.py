@@ -96,10 +96,10 @@ class LatentConfig:
     """classifier-free guidance on the context when dreaming (Ho and Salimans, 2022); 1: off, and half as costly"""
     shift: float = 0.5
     """share of the windows that are shifted by whole latent cells in training, so that motion is learned everywhere"""
-    max_context_noise: float = 0.1
-    """strongest noise added to the context in training, in standard deviations of a latent"""
+    max_context_noise: float = 0.5
+    """strongest noise added to the context in training, in spreads of the change from one latent to the next"""
     context_noise: float = 0.0
-    """noise added to the context when dreaming"""
+    """noise added to the context when dreaming, in the same unit"""
     noise_levels: int = 10
     """steps in which the model is told the context's noise"""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

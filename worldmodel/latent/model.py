@@ -292,15 +292,23 @@ class LatentWorldModel(WorldModel):
         return where_known(mask[:, :-1] & mask[:, 1:], actions, self.unknown)
 
     def shake(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise added to the context, and the level that the denoiser is told; both as in GameNGen."""
+        """Noise added to the context, in spreads of the change, and the level that the denoiser is told of it.
+
+        As in GameNGen, but there in spreads of a latent: in games that move little, motion would drown in it.
+        """
         levels = self.config.noise_levels
         top = max(self.config.max_context_noise, 1e-6)
         level = (strength / top * levels).floor().long().clamp(0, levels - 1)
-        return context + strength.view(-1, 1, 1, 1, 1) * noise, level
+        return context + strength.view(-1, 1, 1, 1, 1) * self.autoencoder.change * noise, level
 
     def told(self, seen: Tensor, actions: Tensor, level: Tensor) -> Told:
-        """What the denoiser is told of a context as it is seen (see `shake`) and the actions so far."""
-        return Told(self._as_known(seen), actions, level)
+        """What the denoiser is told of a context as it is seen (see `shake`) and the actions so far.
+
+        Of the context it is told the newest latent, and the changes that led to it in units of their spread: one frame
+        differs from the next by so little that the motion would be lost in whole pictures.
+        """
+        changes = seen.diff(dim=1) / self.autoencoder.change
+        return Told(torch.cat([changes, self._as_known(seen[:, -1:])], dim=1), actions, level)
 
     def null(self, told: Told) -> Told:
         """The same with nothing told."""

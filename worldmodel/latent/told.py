@@ -13,7 +13,7 @@ class Told(NamedTuple):
     """What the denoiser is told beside the noisy latent.
 
     Attributes:
-        context: float32, (batch, context, channels, h, w).
+        context: float32, (batch, context, channels, h, w): changes between latents, then the newest latent.
         actions: (batch, context, *action_spec.shape).
         level: int64, (batch,), the context's noise level.
     """
