@@ -20,7 +20,11 @@ from worldmodel.spaces import FrameShape
 
 
 class RenderedGame(Game):
-    """A Gymnasium environment seen through `render()`, resized by area."""
+    """A Gymnasium environment seen through `render()`, resized by area.
+
+    Attributes:
+        seen: What the environment itself returned last.
+    """
 
     def __init__(self, env_id: str, frame_shape: FrameShape, max_steps: int | None, kwargs: Mapping[str, Any]) -> None:
         """Make the game.
@@ -43,11 +47,12 @@ class RenderedGame(Game):
 
     def reset(self, seed: int) -> None:
         """Begin the game that `seed` names."""
-        self._env.reset(seed=seed)
+        self.seen, _ = self._env.reset(seed=seed)
 
     def step(self, action: Any) -> Outcome:
         """Play on; a rendered game reports no lives."""
         seen, reward, terminated, truncated, _ = self._env.step(native(self._env.action_space, action))
+        self.seen = seen
         if isinstance(seen, np.ndarray) and seen.dtype.kind == "f" and np.isnan(seen).any():
             raise ValueError(f"the observation is {seen}")
         return Outcome(reward, terminated, truncated, False)  # type: ignore[arg-type]  # seen to by the guard

@@ -45,7 +45,8 @@ class SettingsOptions(Settings, Start):
     ray_address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
     """join this running Ray cluster; the same as --cluster.address"""
     base: Annotated[str | None, tyro.conf.arg(metavar="FOLDER-OR-ID")] = None
-    """begin from this Stable Diffusion 1.x or 2.x, in diffusers' layout; the same as --model.base.name"""
+    """begin from this base: one of ours by name or folder, or Stable Diffusion 1.x or 2.x in diffusers' layout; the
+    same as --model.base.name"""
 
     @property
     def settings(self) -> Settings:

@@ -83,7 +83,7 @@ def record(path: Path, settings: Settings, reports: list[RoundReport], command: 
         game=settings.game.id,
         dream=settings.imagine.dream,
         command=command,
-        machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        machine=machine(),
         settings=_leaves(settings),
         seeds={**seeds, str(settings.seed): _result(reports)},
     )
@@ -121,7 +121,7 @@ def _result(reports: list[RoundReport]) -> SeedResult:
         imagined_steps=last.imagined_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
         expert_steps=last.expert_steps,
-        commit=_commit(),
+        commit=code_commit(),
     )
 
 
@@ -129,7 +129,12 @@ def _returns(judged: Evaluation | None) -> tuple[float, ...]:
     return tuple(float(value) for value in judged.returns) if judged else ()
 
 
-def _commit() -> str:
+def machine() -> str:
+    """What this machine is, in a few words."""
+    return f"{platform.machine()}, {os.cpu_count()} CPU cores"
+
+
+def code_commit() -> str:
     """The commit of the code, marked where files differ from it; empty outside a checkout."""
     described = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True

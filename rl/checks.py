@@ -2,6 +2,7 @@
 
 import math
 
+from rl.pretrain_settings import PretrainSettings
 from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.fitting import check_optimizer
@@ -11,6 +12,7 @@ from worldmodel.plain import dotted
 _SHARES = (
     "collect.random", "collect.expert", "model.shift", "model.context_dropout", "model.head.dropout", "fit.ema_decay",
     "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky", "gamma",
+    "play.expert",
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
@@ -66,7 +68,22 @@ def check_expert_settings(settings: ExpertSettings) -> None:
         )
 
 
-def _check_numbers(settings: Settings | ExpertSettings) -> None:
+def check_pretrain_settings(settings: PretrainSettings) -> None:
+    """Refuse settings that no base can be pre-trained with.
+
+    Raises:
+        UserError: Naming the setting and what it may be.
+    """
+    _check_numbers(settings)
+    if settings.model.base.name is not None:
+        raise UserError("a base is pre-trained from scratch: leave out model.base.name.")
+    if not settings.play.games or set(settings.play.games) & set(settings.play.strange):
+        raise UserError("play.games must name the games to learn, none of them among play.strange: mend the two lists.")
+    latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
+    check_optimizer(settings.fit.optimizer)
+
+
+def _check_numbers(settings: Settings | ExpertSettings | PretrainSettings) -> None:
     for name, value in dotted(settings).items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float):

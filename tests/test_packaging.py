@@ -50,6 +50,11 @@ def test_the_wheel_holds_every_module(wheel):
     assert modules <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_the_bases_that_come_with_the_project(wheel):
+    files = [path for path in (ROOT / "worldmodel" / "bases").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(ROOT)) for path in files} <= set(wheel.namelist())
+
+
 @pytest.mark.parametrize(
     ("package", "heavy"),
     [
@@ -59,6 +64,7 @@ def test_the_wheel_holds_every_module(wheel):
         ("experiments.cli", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
         ("experiments.dyna", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
         ("experiments.expert", {"torch", "ray", "ale_py"}),
+        ("experiments.pretrain", {"torch", "ray", "ale_py"}),
     ],
 )
 def test_importing_is_cheap(package, heavy):

@@ -9,6 +9,8 @@ from worldmodel.errors import UserError
 OptimizerName = Literal["adamw", "adafactor", "adamw8bit"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Weighting = Literal["none", "min_snr", "edm"]
+PretrainStage = Literal["autoencoder", "dynamics"]
+"""What a base of our own is trained in, one after the other."""
 
 
 @dataclass(frozen=True)

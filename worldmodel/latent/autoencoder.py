@@ -97,6 +97,11 @@ class Autoencoder(nn.Module):
         """Take the statistics from raw latents (n, channels, h, w) and those of the frames that follow them."""
         self.mean.copy_(raw.mean((0, 2, 3), keepdim=True))
         self.std.copy_(raw.std((0, 2, 3), keepdim=True).clamp_min(1e-4))
+        self.measure_change(raw, following)
+
+    @torch.no_grad()
+    def measure_change(self, raw: Tensor, following: Tensor) -> None:
+        """Take the spread of the change alone, for a game whose latents were standardised on others."""
         self.change.copy_(((following - raw) / self.std).square().mean((0, 2, 3), keepdim=True).sqrt().clamp_min(1e-3))
 
     def fingerprint(self) -> str:

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
+from torch import Tensor
 
 from worldmodel.errors import UserError, in_short
 from worldmodel.latent.autoencoder import Vae, scale_of
 from worldmodel.latent.config import BaseConfig
+from worldmodel.latent.own_base import CARD, BaseCard, base_folder, read_card, read_learned, shipped_bases
 from worldmodel.latent.schedule import Schedule
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -36,10 +37,13 @@ class BaseFiles:
         """
         assert config.name is not None
         self._name, self._variant = config.name, config.variant
-        self._folder = Path(config.name).expanduser()
+        self._folder = base_folder(config.name)
         self.is_folder = self._folder.is_dir()
         if not self.is_folder and not _HUB_ID.fullmatch(config.name):
-            raise UserError(f"There is no folder {config.name}: give --base a folder in diffusers' layout or a hub id.")
+            raise UserError(
+                f"There is no folder {config.name}: give --base a folder in diffusers' layout, a hub id, or the name of"
+                f" a base that comes with the project ({', '.join(shipped_bases()) or 'there is none'})."
+            )
         self._place = str(self._folder) if self.is_folder else config.name
         self._options = {"revision": config.revision, "local_files_only": self.is_folder or local_files_only}
 
@@ -51,8 +55,18 @@ class BaseFiles:
         """
         unet, vae = self._unet_settings, self._vae_settings
         _check_vae(vae, self._name)
-        _check_unet(unet, vae["latent_channels"], self._name)
+        if not self.card:
+            _check_unet(unet, vae["latent_channels"], self._name)
         self.schedule()
+
+    @cached_property
+    def card(self) -> BaseCard | None:
+        """What it says of itself, if it is a base of our own."""
+        return read_card(self._folder) if self.is_folder and (self._folder / CARD).is_file() else None
+
+    def learned(self) -> dict[str, Tensor] | None:
+        """What a base of our own has learned beside its two networks."""
+        return read_learned(self._folder) if self.card else None
 
     @property
     def scale(self) -> int:

@@ -13,7 +13,8 @@ class BaseConfig:
     """The diffusion model to begin from; without a name, the small networks of our own, trained from scratch."""
 
     name: str | None = None
-    """a folder in diffusers' layout or a hub id, of the kind of Stable Diffusion 1.x or 2.x; the same as --base"""
+    """a base of our own (`small` comes with the project), or a folder in diffusers' layout or a hub id, of the kind of
+    Stable Diffusion 1.x or 2.x; the same as --base"""
     variant: str | None = None
     """take the weights of this variant, such as fp16"""
     revision: str | None = None
@@ -89,7 +90,7 @@ class LatentConfig:
     context: int = 4
     """frames that the model is shown"""
     residual: bool | None = None
-    """predict the change from the newest latent, not the whole picture; None: unless a base knows whole pictures"""
+    """predict the change from the newest latent, not the whole picture; None: unless the base is from elsewhere"""
     context_dropout: float = 0.0
     """share of the training windows whose context is withheld, so that guidance has something to guide away from"""
     guidance: float = 1.0
@@ -114,11 +115,6 @@ class LatentConfig:
                 f"model.guidance is {self.guidance}, but no window is trained without its context:"
                 " train with model.context-dropout above 0, or leave guidance at 1."
             )
-
-    @property
-    def predicts_change(self) -> bool:
-        """Whether the denoiser predicts the change from the newest latent."""
-        return self.base.name is None if self.residual is None else self.residual
 
     @property
     def frame_shape(self) -> FrameShape:

@@ -105,10 +105,14 @@ def build_unet(config: LatentConfig) -> UNet2DConditionModel:
 
 
 def condition(unet: UNet2DConditionModel, config: LatentConfig, spec: ActionSpec) -> Denoiser:
-    """Give a plain U-Net the context, the actions and the noise level; at first it behaves as it did before."""
+    """Give a U-Net the context, the actions and the noise level; at first it behaves as it did before.
+
+    One that has been given them already, that of a base of our own, stays as it is.
+    """
     width, dim = config.denoiser.action_dim, unet.config.cross_attention_dim
-    widen_conv_in(unet, config.context)
-    add_class_embedding(unet, (config.context + 1) * width)
+    if unet.config.class_embed_type is None:
+        widen_conv_in(unet, config.context)
+        add_class_embedding(unet, (config.context + 1) * width)
     return Denoiser(unet, Conditioner(spec, config.context, config.noise_levels, width, dim))
 
 

@@ -1,6 +1,8 @@
 """The way down: optimiser, course of the learning rate, averaged weights."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -9,24 +11,39 @@ from torch.optim import Optimizer
 
 from worldmodel.fitting import FitConfig, OptimizerName, check_optimizer
 
+_RISE = 0.1
+"""share of a stage in which the learning rate rises"""
+
 
 class Descent:
     """Descends the losses of one stage, from its first update to its last."""
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], rate: float, steps: int, config: FitConfig, device: torch.device
+        self,
+        parameters: Sequence[nn.Parameter],
+        rate: float,
+        steps: int,
+        config: FitConfig,
+        device: torch.device,
+        progress: Callable[[], float] | None = None,
     ) -> None:
-        """The way of `parameters` down, in `steps` updates, at a learning rate that peaks at `rate`."""
+        """The way of `parameters` down at a learning rate that peaks at `rate`.
+
+        It takes `steps` updates; or, if `progress` tells how far it has come (0 to 1), as many as it turns out to take.
+        """
         self._parameters = parameters
         self._max_grad_norm = config.max_grad_norm
         self._optimizer = build_optimizer(config.optimizer, parameters, rate, config.weight_decay)
-        momentum = "betas" in self._optimizer.defaults
-        self._course = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, rate, total_steps=max(steps, 2), pct_start=0.1, cycle_momentum=momentum
-        )
+        self._course = PacedCourse(self._optimizer, rate, progress) if progress else self._one_cycle(rate, steps)
         self._ema = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=True, power=3 / 4)
         # Small gradients vanish in float16; in any other arithmetic this does nothing.
         self._scaler = torch.amp.GradScaler(device.type, init_scale=1024.0, enabled=config.precision == "fp16")
+
+    def _one_cycle(self, rate: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+        momentum = "betas" in self._optimizer.defaults
+        return torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, rate, total_steps=max(steps, 2), pct_start=_RISE, cycle_momentum=momentum
+        )
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -52,6 +69,37 @@ class Descent:
     def adopt(self) -> None:
         """End by taking the average."""
         self._ema.copy_to(self._parameters)
+
+    def state(self) -> dict[str, Any]:
+        """What a paced descent goes on from."""
+        return {"optimizer": self._optimizer.state_dict(), "ema": self._ema.state_dict()}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, of a descent of the same parameters."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._ema.load_state_dict(state["ema"])
+        self._ema.to(self._parameters[0].device)
+
+
+class PacedCourse:
+    """A learning rate that rises and falls with what a stage has done of its time, however many updates that takes."""
+
+    def __init__(self, optimizer: Optimizer, rate: float, progress: Callable[[], float]) -> None:
+        """Lead `optimizer` to a peak of `rate`; `progress` tells how far the stage has come, 0 to 1."""
+        self._optimizer, self._rate, self._progress = optimizer, rate, progress
+        self.step()
+
+    def step(self) -> None:
+        """Set the rate for the next update."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * paced(self._progress())
+
+
+def paced(progress: float) -> float:
+    """A share of the peak: from 1/25 up over the first tenth, then down to nothing, both along a cosine."""
+    if progress < _RISE:
+        return 1 - (1 - 1 / 25) * (1 + math.cos(math.pi * progress / _RISE)) / 2
+    return (1 + math.cos(math.pi * min((progress - _RISE) / (1 - _RISE), 1))) / 2
 
 
 def build_optimizer(

@@ -32,8 +32,9 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class LatentFitter:
     """Fits a model in stages: first the autoencoder and the whole dynamics, in later rounds the adapter alone.
 
-    With somebody else's base there is no autoencoder to fit: its latents are measured and its decoder is fitted to the
-    game, which leaves the latents as they are; the dynamics are an adapter's from the first round on.
+    With a base there is no autoencoder to fit, and the dynamics are an adapter's from the first round on. The latents
+    of somebody else's base are measured and its decoder is fitted to the game, which leaves the latents as they are; of
+    a base of our own, only how far the game's latents change is measured, unless a decoder fit is asked for.
 
     A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
     averaged weights. So all that has to be kept between rounds is the model.
@@ -71,12 +72,23 @@ class LatentFitter:
     def _picture_stages(self) -> Iterator[Stage]:
         based, config = self.model.has_base, self.config
         yield Stage("latents", 0) if based else Stage("autoencoder", config.autoencoder_steps)
-        steps = config.autoencoder_steps * based if config.decoder_steps is None else config.decoder_steps
+        foreign = self.model.knows_raw
+        steps = config.autoencoder_steps * foreign if config.decoder_steps is None else config.decoder_steps
         if steps:
             yield Stage("decoder", steps)
 
     def begin(self, stage: Stage, seed: int) -> None:
         """Prepare a stage; everything drawn in it follows from `seed`."""
+        trained = self.prepare(stage, seed)
+        # Small updates vanish in lower precision: what is trained is in float32 while it is.
+        self._dtypes = [parameter.dtype for parameter in trained]
+        self._keep_in([torch.float32] * len(trained))
+        self._ever_trained |= {id(parameter): parameter.numel() for parameter in trained}
+        self._descent = Descent(trained, self._rate(), stage.steps, self.config, self._device)
+        self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
+
+    def prepare(self, stage: Stage, seed: int) -> list[nn.Parameter]:
+        """Prepare a stage for `losses`, for whoever takes the steps. Returns what the stage trains."""
         self._rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self._stage = stage
@@ -88,18 +100,13 @@ class LatentFitter:
         self.model.to(self._device)
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
-        # Small updates vanish in lower precision: what is trained is in float32 while it is.
-        self._dtypes = [parameter.dtype for parameter in self._trained]
-        self._keep_in([torch.float32] * len(self._trained))
-        self._ever_trained |= {id(parameter): parameter.numel() for parameter in self._trained}
-        self._descent = Descent(self._trained, self._rate(), stage.steps, self.config, self._device)
-        self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
         weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
         self._losses = LatentLosses(self.model, weigh)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
         if stage.name == "head":
             self._dreamed = self._dream()
+        return self._trained
 
     def fit(self, steps: int) -> dict[str, float]:
         """Take `steps` updates of the stage.
@@ -125,12 +132,39 @@ class LatentFitter:
         self._keep_in(self._dtypes)
         self.model.eval()
         if self._stage.makes_latents:
-            self._cache.clear()
-            self.model.autoencoder.standardise(*self._raw_pairs())
+            self._measure(*self.raw_pairs())
 
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far, each counted once."""
         return sum(self._ever_trained.values())
+
+    def draw(self) -> Segment | PictureBatch:
+        """A batch for the stage."""
+        if self._stage.name in _PICTURE_PARTS:
+            frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
+            return PictureBatch(frames.to(self._device), weight.to(self._device))
+        if self._stage.name == "head":
+            return self._steps_of_both_kinds()
+        return self._segment(self._windows.sample(self.config.batch_size, self._rng))
+
+    def losses(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+        """The stage's losses by name, for every part that the batch is taken in; the parts add up to the whole."""
+        return self._in_precision(self._losses_in_parts(batch))
+
+    def raw_pairs(self) -> tuple[Tensor, Tensor]:
+        """Raw latents of 512 training frames, and of the frames that follow them."""
+        windows = WindowSampler(self._reader, 1, 1).sample(512, self._rng)
+        frames = torch.from_numpy(self._reader.frames(windows.frame_ids))
+        raw = torch.cat([self.model.autoencoder.raw(part.to(self._device)) for part in frames.flatten(0, 1).split(256)])
+        now, after = raw.unflatten(0, (-1, 2)).unbind(1)
+        return now, after
+
+    def _measure(self, raw: Tensor, following: Tensor) -> None:
+        self._cache.clear()
+        autoencoder = self.model.autoencoder
+        # What a base of our own knows is latents as they were standardised when it was trained.
+        keeps = self.model.has_base and not self.model.knows_raw
+        (autoencoder.measure_change if keeps else autoencoder.standardise)(raw, following)
 
     def _choose_trained(self) -> list[nn.Parameter]:
         """What the stage trains; nothing else of the autoencoder takes gradients."""
@@ -153,10 +187,10 @@ class LatentFitter:
         return rates.get(self._stage.name, config.learning_rate)
 
     def _update(self) -> dict[str, Tensor]:
-        batch = self._draw()
+        batch = self.draw()
         losses: dict[str, Tensor] = {}
         self._descent.clear()
-        for part in self._in_precision(self._losses_in_parts(batch)):
+        for part in self.losses(batch):
             self._descent.backward(torch.stack(list(part.values())).sum())
             losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
         self._watch.see(batch, losses | {"gradient": self._descent.clip()})
@@ -190,14 +224,6 @@ class LatentFitter:
         name = pictures if self._stage.name in _PICTURE_PARTS else self.config.precision
         return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
 
-    def _draw(self) -> Segment | PictureBatch:
-        if self._stage.name in _PICTURE_PARTS:
-            frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
-            return PictureBatch(frames.to(self._device), weight.to(self._device))
-        if self._stage.name == "head":
-            return self._steps_of_both_kinds()
-        return self._segment(self._windows.sample(self.config.batch_size, self._rng))
-
     def _steps_of_both_kinds(self) -> Segment:
         """Real steps and dreamed ones, half each."""
         half = self.config.head_batch_size // 2
@@ -226,14 +252,6 @@ class LatentFitter:
             context=windows.context,
             latents=self._cache[torch.from_numpy(windows.frame_ids).to(device)],
         )
-
-    def _raw_pairs(self) -> tuple[Tensor, Tensor]:
-        """Raw latents of 512 training frames, and of the frames that follow them."""
-        windows = WindowSampler(self._reader, 1, 1).sample(512, self._rng)
-        frames = torch.from_numpy(self._reader.frames(windows.frame_ids))
-        raw = torch.cat([self.model.autoencoder.raw(part.to(self._device)) for part in frames.flatten(0, 1).split(256)])
-        now, after = raw.unflatten(0, (-1, 2)).unbind(1)
-        return now, after
 
 
 def _by_name(part: nn.Module) -> list[nn.Parameter]:

@@ -22,6 +22,7 @@ from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import condition, plain_denoiser
 from worldmodel.latent.origin import Origin
+from worldmodel.latent.own_base import adopt
 from worldmodel.latent.sampler import Sampler, build_sampler
 from worldmodel.latent.told import Told, guided
 from worldmodel.spaces import ActionSpec, Observation
@@ -64,20 +65,34 @@ class LatentWorldModel(WorldModel):
         self.action_spec = action_spec
         self.frame_shape = config.frame_shape
         self.context = config.context
-        self.origin: Origin | None = Origin(base.marks, base.marks) if base.marks else None
+        self.origin: Origin | None = None
+        if base.marks:
+            self.origin = Origin(base.marks, base.marks, widened=base.learned is None)
         self.autoencoder = Autoencoder(base.vae)
         self.denoiser = condition(base.unet, config, action_spec)
         check_adapter(self.denoiser, config.adapter)
         self.sampler = build_sampler(config.sampler, base.schedule)
         self.head = Head(config.head, *self.latent_shape, action_spec)
+        if base.learned:
+            adopt(self, base.learned)
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
         if config.base.dtype != "float32":
             self.cast(getattr(torch, config.base.dtype))
 
     @property
     def has_base(self) -> bool:
-        """Whether it began from a diffusion model from elsewhere, so that only an adapter has to be trained."""
+        """Whether it began from a trained diffusion model, so that only an adapter has to be trained."""
         return self.origin is not None
+
+    @property
+    def knows_raw(self) -> bool:
+        """Whether it began from a diffusion model from elsewhere, which knows its autoencoder's latents as they are."""
+        return self.origin is not None and self.origin.widened
+
+    @property
+    def predicts_change(self) -> bool:
+        """Whether the denoiser predicts the change from the newest latent."""
+        return not self.knows_raw if self.config.residual is None else self.config.residual
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -316,15 +331,15 @@ class LatentWorldModel(WorldModel):
 
     def reduce(self, target: Tensor, newest: Tensor) -> Tensor:
         """What is to be predicted: the change from the newest latent, or the whole picture."""
-        if self.config.predicts_change:
+        if self.predicts_change:
             return (target - newest) / self.autoencoder.change
         return self._as_known(target)
 
     def restore(self, clean: Tensor, newest: Tensor) -> Tensor:
         """The latent that a prediction stands for."""
-        if self.config.predicts_change:
+        if self.predicts_change:
             return newest + clean * self.autoencoder.change
-        return self.autoencoder.standard(clean) if self.has_base else clean
+        return self.autoencoder.standard(clean) if self.knows_raw else clean
 
     def _outcome(self, latents: Tensor, actions: Tensor, generator: torch.Generator | None) -> Step:
         outcome = self.head(latents, actions)
@@ -341,5 +356,5 @@ class LatentWorldModel(WorldModel):
         return lambda noisy, timesteps: self.denoiser(noisy, timesteps, *told)
 
     def _as_known(self, latents: Tensor) -> Tensor:
-        """Latents in the scale that the denoiser knows: a base its own, our own networks unit variance."""
-        return self.autoencoder.unstandard(latents) if self.has_base else latents
+        """Latents in the scale that the denoiser knows: one from elsewhere its own, ours unit variance."""
+        return self.autoencoder.unstandard(latents) if self.knows_raw else latents

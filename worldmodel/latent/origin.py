@@ -1,4 +1,4 @@
-"""Whether the networks of a base from elsewhere are still what they were."""
+"""Whether the networks of a base are still what they were."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,23 +33,24 @@ class Origin:
     Attributes:
         marks: Their names as they were read.
         kept: Their names as they are kept, rounded perhaps, while nobody trains them.
+        widened: Whether the base's U-Net knew no context, so that what takes it here is no part of the base.
     """
 
     marks: Marks
     kept: Marks
+    widened: bool = True
 
     def own(self, denoiser: nn.Module, vae: Vae) -> tuple[str, ...]:
         """Those of "unet" and "vae" that are no more what they were."""
-        found = _marks(denoiser, vae)
+        found = self._found(denoiser, vae)
         return tuple(part for part in ("unet", "vae") if getattr(found, part) != getattr(self.kept, part))
 
     def rounded(self, own: tuple[str, ...], denoiser: nn.Module, vae: Vae) -> None:
         """Know again those not in `own` after a change of their dtype."""
-        found = _marks(denoiser, vae)
+        found = self._found(denoiser, vae)
         self.kept = Marks(**{p: getattr(self.kept if p in own else found, p) for p in ("unet", "vae")})
 
-
-def _marks(denoiser: nn.Module, vae: Vae) -> Marks:
-    weights = base_weights(denoiser).items()
-    unet = {name.removeprefix("unet."): tensor for name, tensor in weights if name.startswith("unet.")}
-    return Marks.of(without_context(unet), vae)
+    def _found(self, denoiser: nn.Module, vae: Vae) -> Marks:
+        weights = base_weights(denoiser).items()
+        unet = {name.removeprefix("unet."): tensor for name, tensor in weights if name.startswith("unet.")}
+        return Marks.of(without_context(unet) if self.widened else unet, vae)
