@@ -12,14 +12,26 @@ if TYPE_CHECKING:
     from worldmodel.errors import UserError
     from worldmodel.families import load_world_model
     from worldmodel.latent.config import LatentConfig
+    from worldmodel.pixel.config import PixelConfig
     from worldmodel.spaces import ActionSpec
 
-__all__ = ["ActionSpec", "Dream", "LatentConfig", "Segment", "Step", "UserError", "WorldModel", "load_world_model"]
+__all__ = [
+    "ActionSpec",
+    "Dream",
+    "LatentConfig",
+    "PixelConfig",
+    "Segment",
+    "Step",
+    "UserError",
+    "WorldModel",
+    "load_world_model",
+]
 
 _HOMES = {
     "ActionSpec": "worldmodel.spaces",
     "Dream": "worldmodel.base",
     "LatentConfig": "worldmodel.latent.config",
+    "PixelConfig": "worldmodel.pixel.config",
     "Segment": "worldmodel.data.segment",
     "Step": "worldmodel.base",
     "UserError": "worldmodel.errors",

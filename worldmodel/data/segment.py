@@ -1,6 +1,8 @@
 """Windows of play, as a world model reads them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -55,6 +57,11 @@ class Segment:
         """The windows at `rows`: a slice, or places, int64."""
         # Where latents are known there may be no frames.
         return replace(self, **{name: tensor[rows] for name, tensor in self.tensors().items() if len(tensor)})
+
+    def parts(self, count: int) -> Iterator[Self]:
+        """The windows in `count` parts, as even as can be."""
+        bounds = [len(self.mask) * part // count for part in range(count + 1)]
+        return (self[begin:end] for begin, end in pairwise(bounds))
 
     def tensors(self) -> dict[str, Any]:
         """All of it that is a tensor, by name."""

@@ -1,0 +1,374 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from damage import spoiled
+from tiny import SIZE, noise_frames, random_segment
+from tiny_pixel import CONFIG, begun, dreamed, tiny_pixel
+
+from worldmodel.base import Step
+from worldmodel.errors import UserError
+from worldmodel.families import load_world_model
+from worldmodel.pixel.blocks import UNet
+from worldmodel.pixel.config import EulerConfig, OutcomeConfig, PixelConfig, UNetConfig
+from worldmodel.pixel.losses import PixelLosses
+from worldmodel.pixel.model import PixelDream, PixelWorldModel
+from worldmodel.pixel.outcomes import Outcome, drawn
+from worldmodel.spaces import ActionSpec
+
+FILES = ("config.json", "model.safetensors")
+SPECS = [
+    ActionSpec.discrete(3),
+    ActionSpec.multi_discrete((3, 2)),
+    ActionSpec.multi_binary(3),
+    ActionSpec.box((-2.0, 0.0), (1.0, 5.0)),
+]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def from_nothing_done(model, frames):
+    """Dreams after these frames and action 0."""
+    nothing = torch.zeros(len(frames), 3, dtype=torch.long)
+    return model.begin(frames, nothing, torch.ones(len(frames), 4, dtype=torch.bool))
+
+
+# Dreams.
+
+
+def test_a_dream_begins_with_what_was_seen():
+    model, frames = tiny_pixel(), noise_frames(3, 4)
+    mask = torch.tensor([[True] * 4, [False, False, True, True], [False, False, False, True]])
+    dream = model.begin(frames, torch.tensor([[0, 1, 2]] * 3), mask)
+    assert dream.actions.tolist() == [[0, 1, 2], [3, 3, 2], [3, 3, 3]]
+    assert torch.equal(model.observe(dream), frames[:, -1])
+    assert torch.equal(model.observe(dream, "latents"), model.encode(frames[:, -1]))
+    assert torch.equal(dream.frames.flatten(2).any(-1), mask)
+    assert torch.equal(model.reconstruct(frames[:, -1]), frames[:, -1])
+
+
+def test_its_pixels_go_from_minus_one_to_one():
+    levels = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(-1, SIZE, SIZE, 3)
+    model = tiny_pixel()
+    encoded = model.encode(levels)
+    assert (encoded.min(), encoded.max()) == (-1, 1)
+    dream = from_nothing_done(model, levels[:, None].expand(-1, 4, -1, -1, -1))
+    assert torch.equal(model.observe(dream), levels)
+
+
+@pytest.mark.parametrize("quantise", ["round", "floor"])
+def test_what_is_drawn_has_the_levels_of_a_frame(quantise):
+    model = tiny_pixel(quantise=quantise)
+    dream, _ = model.step(begun(model), torch.zeros(3, dtype=torch.long), seeded())
+    again = model.encode(model.observe(dream)).permute(0, 3, 1, 2)
+    assert torch.equal(dream.frames[:, -1], again)
+
+
+def test_rounding_does_not_darken():
+    """A floor takes half a level from every frame on average; DIAMOND's does."""
+    frames = torch.rand(1, 3, 64, 64, generator=seeded()) * 2 - 1
+    rounded, floored = (tiny_pixel(quantise=how).denoiser.to_levels(frames) for how in ("round", "floor"))
+    level = 2 / 255
+    assert abs((rounded - frames).mean()) < 0.05 * level
+    assert -0.55 * level < (floored - frames).mean() < -0.45 * level
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_step_brings_picture_reward_end_and_doubt(spec, steps):
+    model = tiny_pixel(spec, sampler=EulerConfig(steps=steps))
+    actions = torch.from_numpy(spec.zeros(3, 4))
+    dream = model.begin(noise_frames(3, 4), actions[:, 1:], torch.ones(3, 4, dtype=torch.bool))
+    dream, step = model.step(dream, actions[:, 0], seeded())
+    assert dream.frames.shape == (3, 4, 3, SIZE, SIZE)
+    assert dream.actions.shape == (3, 3, *spec.shape)
+    assert (step.rewards.shape, step.rewards.dtype) == ((3,), torch.float32)
+    assert set(step.rewards.tolist()) <= {-1.0, 0.0, 1.0}
+    assert (step.terminated.shape, step.terminated.dtype) == ((3,), torch.bool)
+    assert step.doubt.tolist() == [0, 0, 0]
+    assert model.observe(dream).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("observation", ["frames", "latents"])
+def test_observations_have_the_shape_they_are_said_to(observation):
+    model = tiny_pixel(frame_size=(12, 20))
+    dream = from_nothing_done(model, torch.zeros(1, 4, 12, 20, 3, dtype=torch.uint8))
+    dream, _ = model.step(dream, torch.zeros(1, dtype=torch.long), seeded())
+    assert model.observe(dream, observation).shape == (1, *model.observation_shape(observation)) == (1, 12, 20, 3)
+
+
+def test_the_same_seed_dreams_the_same_dream():
+    model = tiny_pixel()
+    first = dreamed(model)
+    torch.rand(5)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(dreamed(model), first, strict=True))
+    assert not torch.equal(dreamed(model, seed=1)[1], first[1])
+
+
+def test_dreams_can_be_mixed_and_go_on_as_they_would_have():
+    model = tiny_pixel()
+    one, other = begun(model, seed=0), begun(model, seed=1)
+    finished, actions = torch.tensor([False, True, False]), torch.zeros(3, dtype=torch.long)
+    mixed, _ = model.step(one.where(finished, other), actions, seeded())
+    (ours, _), (theirs, _) = model.step(one, actions, seeded()), model.step(other, actions, seeded())
+    expected = ours.where(finished, theirs)
+    assert isinstance(mixed, PixelDream)
+    for name in ("frames", "actions", "hidden", "cell"):
+        torch.testing.assert_close(getattr(mixed, name), getattr(expected, name), msg=name)
+    assert not torch.allclose(one.hidden[1], other.hidden[1])
+
+
+def test_outcomes_hang_on_what_the_dream_remembers():
+    model = tiny_pixel()
+    dream = begun(model)
+    actions = torch.zeros(3, dtype=torch.long)
+    one, _ = model.step(dream, actions, seeded())
+    forgotten = PixelDream(dream.frames, dream.actions, torch.zeros_like(dream.hidden), torch.zeros_like(dream.cell))
+    other, _ = model.step(forgotten, actions, seeded())
+    assert torch.equal(one.frames, other.frames)
+    assert not torch.allclose(one.hidden, other.hidden)
+
+
+def test_actions_lead_the_dream():
+    model = tiny_pixel()
+    dream = begun(model)
+    left, right = (model.step(dream, torch.full((3,), action), seeded())[0] for action in (0, 2))
+    assert (left.frames[:, -1] != right.frames[:, -1]).flatten(1).any(1).all()
+    assert (left.hidden != right.hidden).any(1).all()
+
+
+def test_past_actions_in_another_order_lead_elsewhere():
+    model = tiny_pixel()
+    context = torch.randn(2, 4, 3, SIZE, SIZE, generator=seeded())
+    histories = torch.tensor([[0, 1, 2, 0], [1, 0, 2, 0]])
+    one, other = (model.imagine(context, history.expand(2, -1), seeded()) for history in histories)
+    assert not torch.equal(one, other)
+
+
+def test_rewards_and_ends_are_drawn_at_the_rate_that_is_told():
+    shares = torch.tensor([0.2, 0.5, 0.3])
+    outcome = Outcome(shares.log().expand(20_000, 1, 3), torch.tensor([0.9, 0.1]).log().expand(20_000, 1, 2))
+    step = drawn(outcome, seeded())
+    signs = [(step.rewards == sign).float().mean().item() for sign in (-1, 0, 1)]
+    assert signs == pytest.approx(shares.tolist(), abs=0.01)
+    assert step.terminated.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    torch.testing.assert_close(step.end_probability[0], torch.tensor(0.1))
+    torch.testing.assert_close(step.sign_probabilities[0], shares)
+
+
+def test_real_play_is_read_as_a_dream_of_it_would_be():
+    """The same frame, dreamed or seen, brings the same."""
+    model = tiny_pixel()
+    dream, actions = begun(model), torch.tensor([0, 1, 2])
+    after, told = model.step(dream, actions, seeded())
+    frames = torch.cat([noise_frames(3, 4), model.observe(after)[:, None]], dim=1)
+    read = model.read(frames, torch.cat([dream.actions, actions[:, None]], 1), torch.ones(3, 5, dtype=torch.bool))
+    torch.testing.assert_close(read.end_probability, told.end_probability)
+    torch.testing.assert_close(read.sign_probabilities, told.sign_probabilities)
+
+
+def test_a_step_is_what_the_contract_says():
+    model = tiny_pixel()
+    assert isinstance(model.step(begun(model), torch.zeros(3, dtype=torch.long))[1], Step)
+    assert model.encoder_hash() == tiny_pixel(seed=1).encoder_hash()
+
+
+# Networks.
+
+
+@pytest.mark.parametrize("size", [(16, 16), (13, 22)])
+def test_the_u_net_takes_any_size_and_any_widths(size):
+    net = UNet((16, 32, 8), layers=2, condition=8)
+    assert net(torch.randn(2, 16, *size), torch.randn(2, 8)).shape == (2, 16, *size)
+
+
+def test_an_untrained_denoiser_does_not_look():
+    model = tiny_pixel(stirred=False)
+    noise = torch.randn(2, 3, SIZE, SIZE, generator=seeded())
+    said = model.denoiser(noise, torch.ones(2), torch.randn(2, 4, 3, SIZE, SIZE), torch.zeros(2, 4, dtype=torch.long))
+    assert torch.equal(said, model.denoiser.inner_model.conv_out.bias.view(1, 3, 1, 1).expand_as(said))
+
+
+def test_the_preconditioning_keeps_variances_at_one():
+    """Karras et al. (2022), appendix B.6: what enters and what is to be said both have unit variance."""
+    denoiser, count = tiny_pixel().denoiser, 200_000
+    for sigma in (0.01, 0.3, 5.0):
+        data = denoiser.noise.data * torch.randn(count, generator=seeded())
+        noise = (sigma**2 + denoiser.noise.offset**2) ** 0.5 * torch.randn(count, generator=seeded(1))
+        scales = denoiser.scales(torch.tensor([sigma]))
+        target = (data - scales.skip * (data + noise)) / scales.leave
+        assert ((data + noise) * scales.enter).std().item() == pytest.approx(1, abs=0.01)
+        assert target.std().item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"context": 3}, "model.unet.condition"),
+        ({"unet": UNetConfig(channels=(40,))}, "40"),
+        ({"outcomes": OutcomeConfig(channels=(7,))}, "7"),
+    ],
+)
+def test_networks_that_cannot_be_had_are_refused(changes, named):
+    with pytest.raises(UserError, match=named):
+        PixelConfig(**changes)
+
+
+# Losses.
+
+
+def test_losses_are_numbers_that_reach_every_weight():
+    model = tiny_pixel()
+    losses = model.losses(random_segment())
+    assert set(losses) == {"denoising", "reward", "termination"}
+    torch.stack(list(losses.values())).sum().backward()
+    without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not without
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_every_kind_of_action_has_losses(spec):
+    segment = random_segment()
+    actions = torch.from_numpy(spec.zeros(*segment.rewards.shape))
+    model = tiny_pixel(spec)
+    losses = model.losses(replace(segment, actions=actions))
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
+def test_padding_counts_in_no_loss():
+    model, segment = tiny_pixel(), random_segment()
+
+    def losses():
+        torch.manual_seed(0)
+        return model.losses(segment)
+
+    before = losses()
+    unseen = ~segment.mask
+    segment.frames[unseen] = 255
+    away = ~(segment.mask[:, 1:] & segment.mask[:, :-1])
+    segment.rewards[away], segment.terminated[away], segment.actions[away] = 1, True, 2
+    after = losses()
+    assert before == after
+
+
+def test_what_the_context_brought_is_not_judged():
+    model, segment = tiny_pixel(), random_segment()
+    with torch.no_grad():
+        before = next(PixelLosses(model).of_outcomes(segment))
+        segment.rewards[:, : segment.context - 1], segment.terminated[:, : segment.context - 1] = -1, True
+        assert next(PixelLosses(model).of_outcomes(segment)) == before
+        segment.rewards[:, segment.context - 1] *= -1
+        assert next(PixelLosses(model).of_outcomes(segment))["reward"] != before["reward"]
+
+
+def test_the_causing_action_is_the_one_before_the_frame():
+    """A change of the last action that leads to a judged frame changes the losses; of one after it, nothing."""
+    model, segment = tiny_pixel(), random_segment(horizon=1)
+
+    def denoising(step):
+        changed = segment.actions.clone()
+        changed[:, step] = (changed[:, step] + 1) % 3
+        torch.manual_seed(0)
+        return model.losses(replace(segment, actions=changed))["denoising"]
+
+    torch.manual_seed(0)
+    assert denoising(segment.context - 1) != model.losses(segment)["denoising"]
+
+
+def test_later_frames_are_predicted_from_its_own_predictions(monkeypatch):
+    model, segment, contexts = tiny_pixel(), random_segment(horizon=3), []
+    forward = type(model.denoiser).forward
+
+    def listening(denoiser, noisy, sigma, context, actions):
+        contexts.append((context.clone(), actions.clone()))
+        return forward(denoiser, noisy, sigma, context, actions)
+
+    monkeypatch.setattr(type(model.denoiser), "forward", listening)
+    next(PixelLosses(model).of_frames(segment))
+    real = model.seen(segment.frames, segment.mask)
+    known = model.known(segment.actions, segment.mask)
+    assert len(contexts) == 3
+    for k, (context, actions) in enumerate(contexts):
+        assert torch.equal(context[:, : 4 - k], real[:, k:4])
+        assert torch.equal(actions, known[:, k : k + 4])
+        assert not context.requires_grad
+    own = contexts[1][0][:, -1]
+    assert not torch.equal(own, real[:, 4])
+    assert torch.equal(own, model.denoiser.to_levels(own))
+
+
+def test_parts_add_up_to_the_whole():
+    model, segment = tiny_pixel(), random_segment(batch=5)
+    losses = PixelLosses(model)
+    whole = next(losses.of_outcomes(segment))
+    parts = list(losses.of_outcomes(segment, 3))
+    assert len(parts) == 3
+    for name, value in whole.items():
+        torch.testing.assert_close(sum(part[name] for part in parts), value)
+
+
+# Folders.
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored")
+    tiny_pixel().save_pretrained(folder)
+    return folder
+
+
+def test_a_loaded_model_dreams_the_same_dream(stored):
+    model, loaded = tiny_pixel(), load_world_model(stored)
+    assert isinstance(loaded, PixelWorldModel)
+    assert not loaded.training
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(dreamed(loaded), dreamed(model), strict=True))
+    assert (loaded.config, loaded.action_spec) == (CONFIG, model.action_spec)
+
+
+def test_a_folder_holds_json_and_safetensors_alone(stored):
+    assert {path.name for path in stored.iterdir()} == set(FILES)
+
+
+@pytest.fixture
+def folder(stored, tmp_path):
+    """A copy of it to spoil."""
+    return shutil.copytree(stored, tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_told(folder, name):
+    (folder / name).unlink()
+    for load in (PixelWorldModel.from_pretrained, load_world_model):
+        with pytest.raises(UserError, match=str(folder)):
+            load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_refused_in_a_sentence_or_harms_nothing(folder, name):
+    path = folder / name
+    for told, data in spoiled(path.read_bytes(), cuts=2, flips=8):
+        path.write_bytes(data)
+        try:
+            load_world_model(folder)
+        except UserError as error:
+            assert str(folder) in str(error), told
+            assert "\n" not in str(error), told
+
+
+def test_another_format_is_told(folder):
+    card = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(UserError, match="format"):
+        load_world_model(folder)
+
+
+def test_an_unknown_family_is_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"family": "tokens"}')
+    with pytest.raises(UserError, match="latent, pixel"):
+        load_world_model(tmp_path)

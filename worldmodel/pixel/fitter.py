@@ -1,0 +1,120 @@
+"""Fitting the pixel family to a buffer."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.segment import Segment
+from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.fitting import FitConfig, Stage, check_optimizer
+from worldmodel.latent.descent import Descent
+from worldmodel.latent.watch import LossWatch
+from worldmodel.pixel.losses import PixelLosses
+from worldmodel.pixel.model import PixelWorldModel
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PixelFitter:
+    """Fits a model in two stages a round, the denoiser and then the outcome network, each whole.
+
+    A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
+    averaged weights. So all that has to be kept between rounds is the model.
+    """
+
+    def __init__(
+        self, model: PixelWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
+    ) -> None:
+        """Fit `model` to what `reader` reads; a batch that spoils a fit is kept in the folder `failures`.
+
+        Raises:
+            UserError: If the optimiser needs a package that is not installed.
+        """
+        check_optimizer(config.optimizer)
+        self.model = model.to(device)
+        self.config = config
+        self._reader, self._device, self._failures = reader, device, failures
+        self._losses = PixelLosses(model)
+        self._denoised = WindowSampler(reader, model.context, config.unroll)
+        self._judged = WindowSampler(reader, model.context, config.dream)
+
+    def stages(self, first: bool) -> list[Stage]:
+        """What a round consists of; `first` says whether the model is still untrained."""
+        steps = self.config.first_steps if first else self.config.steps
+        return [Stage("denoiser", steps), Stage("outcomes", steps)]
+
+    def begin(self, stage: Stage, seed: int) -> None:
+        """Prepare a stage; everything drawn in it follows from `seed`."""
+        self._rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self._stage = stage
+        self._reader.refresh()
+        trained = list(self._trained.parameters())
+        self._descent = Descent(trained, self.config.learning_rate, stage.steps, self.config, self._device)
+        self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
+
+    def fit(self, steps: int) -> dict[str, float]:
+        """Take `steps` updates of the stage.
+
+        Returns:
+            The mean of every loss.
+
+        Raises:
+            UserError: If a loss or a gradient is not finite; see `LossWatch`.
+        """
+        self.model.train()
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self._device))
+        for _ in range(steps):
+            for name, value in self._update().items():
+                sums[name] += value
+        self._watch.check()
+        return {name: total.item() / steps for name, total in sums.items()}
+
+    def finish(self) -> None:
+        """End the stage: adopt the averaged weights."""
+        self._descent.adopt()
+        self.model.eval()
+
+    def trained_parameters(self) -> int:
+        """How many numbers a round trains: all there are."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def _trained(self) -> nn.Module:
+        return self.model.denoiser if self._stage.name == "denoiser" else self.model.outcomes
+
+    def _update(self) -> dict[str, Tensor]:
+        batch = self._draw()
+        losses: dict[str, Tensor] = {}
+        self._descent.clear()
+        for part in self._in_parts(batch):
+            self._descent.backward(torch.stack(list(part.values())).sum())
+            losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
+        self._watch.see(batch, losses | {"gradient": self._descent.clip()})
+        self._descent.step()
+        return losses
+
+    def _in_parts(self, batch: Segment) -> Iterator[dict[str, Tensor]]:
+        """The losses of the batch's parts, each computed in the precision asked for and handed out without it."""
+        denoises = self._stage.name == "denoiser"
+        losses = (self._losses.of_frames if denoises else self._losses.of_outcomes)(batch, self.config.accumulate)
+        while True:
+            with self._precision():
+                part = next(losses, None)
+            if part is None:
+                return
+            yield part
+
+    def _precision(self) -> AbstractContextManager[object]:
+        dtype = _DTYPES.get(self.config.precision)
+        return torch.autocast(self._device.type, dtype) if dtype else nullcontext()
+
+    def _draw(self) -> Segment:
+        sampler = self._denoised if self._stage.name == "denoiser" else self._judged
+        return segment(self._reader, sampler.sample(self.config.batch_size, self._rng)).to(self._device)
