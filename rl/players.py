@@ -88,6 +88,11 @@ class Players:
                 f"the policy chooses from {spec.actions}, the game has {self._spec}:"
                 " give a policy that was trained in this game."
             )
+        if spec.network == "recurrent":
+            # RLlib is loaded only where a network is built.
+            from rl.recurrent import recurrent_player
+
+            return recurrent_player(snapshot, greedy)
         encode = None if spec.observation == "frames" else self._encode(spec.encoder_hash, world_model)
         return Player(ModulePolicy(snapshot, greedy), View(spec.stack, encode))
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from rl.module import PixelModule
+    from rl.policy_head import PolicyHead
 
 _WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
 
@@ -75,6 +76,7 @@ class PolicySpec:
         actions: What it chooses from.
         model_config: The fields of `rl.module.PixelModuleConfig` by name.
         encoder_hash: The encoder that its latents come from; None if it sees frames.
+        network: A `PixelModule`, or one that remembers, whose `model_config` is an `rl.recurrent.RecurrentConfig`.
     """
 
     observation: Observation
@@ -83,6 +85,7 @@ class PolicySpec:
     actions: ActionSpec
     model_config: dict[str, Any] = field(default_factory=dict)
     encoder_hash: str | None = None
+    network: Literal["convolutional", "recurrent"] = "convolutional"
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -92,7 +95,7 @@ class PolicySpec:
         )
 
     def build(self) -> "PixelModule":
-        """The network, with fresh weights."""
+        """The network, with fresh weights, if it is a `PixelModule`."""
         from ray.rllib.core.rl_module import RLModuleSpec
 
         from rl.module import PixelModule
@@ -141,7 +144,7 @@ class ModulePolicy:
         self.source: Source = snapshot.source
         self._greedy = greedy
         self._module = snapshot.spec.build()
-        _check_weights(self._module.get_state(inference_only=False), snapshot.weights)
+        check_weights(self._module.get_state(inference_only=False), snapshot.weights)
         self._module.set_state(dict(snapshot.weights))
 
     def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -150,9 +153,13 @@ class ModulePolicy:
 
         with torch.inference_mode():
             dist_inputs, _ = self._module.act(torch.from_numpy(observations))
-            policy = self._module.policy
-            actions = policy.mode(dist_inputs) if self._greedy else policy.draw(dist_inputs, _generator(rng))[0]
-            return policy.executed(actions).numpy()
+            return chosen(self._module.policy, dist_inputs, self._greedy, rng)
+
+
+def chosen(policy: "PolicyHead", dist_inputs: "torch.Tensor", greedy: bool, rng: np.random.Generator) -> NDArray[Any]:
+    """The actions that a game is given, (batch, ...), by what the policy says, (batch, dist_inputs)."""
+    actions = policy.mode(dist_inputs) if greedy else policy.draw(dist_inputs, _generator(rng))[0]
+    return policy.executed(actions).numpy()
 
 
 def _generator(rng: np.random.Generator) -> "torch.Generator":
@@ -161,7 +168,12 @@ def _generator(rng: np.random.Generator) -> "torch.Generator":
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
-def _check_weights(own: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> None:
+def check_weights(own: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse the `given` weights where a network's `own` have other names or shapes.
+
+    Raises:
+        UserError: Naming one that is odd.
+    """
     # RLlib leaves a weight that is missing as it was drawn.
     wanted, found = ({name: np.shape(array) for name, array in weights.items()} for weights in (own, given))
     if odd := {name for name, _ in wanted.items() ^ found.items()}:

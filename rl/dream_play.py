@@ -1,0 +1,89 @@
+"""Playing a policy in dreams, to be judged and looked at as in the real game."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.neural_vector import NeuralVectorEnv
+from rl.players import Glimpse, Players, View
+from rl.policies import Policy, PolicySnapshot
+from rl.statistics import Evaluation
+
+_REMEMBERED = 4
+"""newest observations of a dream's context that a policy sees before its first step, if it does not stack more"""
+
+
+@dataclass(frozen=True, eq=False)
+class DreamGames:
+    """Dreams that were played.
+
+    Attributes:
+        evaluation: What each of them brought.
+        ended: Share of them that ended; the others were cut off by the horizon.
+        film: The first of them, uint8 (time, height, width, 3).
+    """
+
+    evaluation: Evaluation
+    ended: float
+    film: NDArray[np.uint8]
+
+
+def play_dreams(
+    world_model: Path, policy: PolicySnapshot, dreams: int, horizon: int, seed: int = 0, greedy: bool = False
+) -> DreamGames:
+    """Play each of `dreams` dreams once, to its end or for `horizon` steps.
+
+    Args:
+        world_model: The world model's folder, with starts in it.
+        policy: Who plays.
+        dreams: How many, all at a time.
+        horizon: Most steps of a dream.
+        seed: Seeds every random number.
+        greedy: Take the likeliest action, not a sampled one.
+
+    Raises:
+        UserError: If the policy does not suit the model, or the folder has no starts.
+    """
+    spec, stack = policy.spec, max(policy.spec.stack, _REMEMBERED)
+    envs = NeuralVectorEnv(
+        world_model, dreams, observation=spec.observation, stack=stack, horizon=horizon, render_mode="rgb_array"
+    )
+    player = Players(envs.action_spec).trained(policy, world_model, greedy)
+    # In the dream latents come as they are, without an encoder.
+    view = player.view if spec.network == "recurrent" else View(spec.stack)
+    observations, _ = envs.reset(seed=seed)
+    view.start(_glimpses(observations, stack))
+    return _play(envs, player.policy, view, stack, np.random.default_rng(seed))
+
+
+def _play(envs: NeuralVectorEnv, policy: Policy, view: View, stack: int, rng: np.random.Generator) -> DreamGames:
+    rows = np.arange(envs.num_envs)
+    returns, lengths = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
+    over, ended = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+    film = [_first(envs)]
+    while not over.all():
+        observations, rewards, terminated, truncated, _ = envs.step(policy.act(view.of(rows), rng))
+        view.look(_glimpses(observations, stack)[-1], rows)
+        film += [] if over[0] else [_first(envs)]
+        returns += np.where(over, 0, rewards)
+        lengths += ~over
+        ended |= terminated & ~over
+        over |= terminated | truncated
+    judged = Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
+    return DreamGames(judged, float(ended.mean()), np.stack(film))
+
+
+def _glimpses(stacked: NDArray[Any], stack: int) -> Sequence[Glimpse]:
+    """Stacked observations one after another, as those of games of which nothing was seen before."""
+    parts = np.split(stacked, stack, axis=-1)
+    return [Glimpse(part, np.full(len(part), time == 0)) for time, part in enumerate(parts)]
+
+
+def _first(envs: NeuralVectorEnv) -> NDArray[np.uint8]:
+    pictures = envs.render()
+    assert pictures is not None
+    return pictures[0]
