@@ -1,6 +1,5 @@
 """Many dreams at a time: the learned game as a Gymnasium vector environment."""
 
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ class NeuralVectorEnv(TensorVectorEnv):
             stack: Newest observations that are shown at once, newest last.
             horizon: A dream is truncated after this many steps; None: never.
             starts: The real contexts that dreams begin from; None: those in the model's folder, if it has any.
-            doubt_limit: A dream whose doubt exceeds this is truncated; None: never.
+            doubt_limit: A dream whose doubt exceeds this is truncated; None: as the model was measured on real play.
             shuffled: Give each dream the action that was meant for another one: a game that can't be learned.
             device: Where to dream.
             seed: Seeds every random number until `reset` is given a seed.
@@ -70,7 +69,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         self.render_mode = render_mode
         self.world_model = open_model(world_model, self.device)
         self._observation, self._stack, self._shuffled = observation, stack, shuffled
-        self._doubt_limit = inf if doubt_limit is None else doubt_limit
+        self._given_limit = doubt_limit
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._set_spaces(self.world_model.action_spec, self._space())
         self._dreams: Dream | None = None
@@ -134,7 +133,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._dreams = dreams.where(begun, fresh.dreams)
         self._stacked = choose(begun, fresh.stacks, stacked)
         rewards = torch.where(begun, 0.0, step.rewards)
-        return self._stacked, rewards, *self._finish(step.terminated, step.doubt > self._doubt_limit)
+        return self._stacked, rewards, *self._finish(step.terminated, step.doubt > self._doubt_limit())
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """The newest frame of each dream, uint8, (height, width, 3)."""
@@ -167,6 +166,9 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._forget()
         self._dreams, self._stacked = starts.dreams, starts.stacks
         return self._stacked
+
+    def _doubt_limit(self) -> Tensor | float:
+        return self.world_model.doubt_limit if self._given_limit is None else self._given_limit
 
     def _acted(self, actions: Tensor) -> Tensor:
         if not self._shuffled:

@@ -95,7 +95,7 @@ class ImagineSettings:
     reward_scale: float = 0.1
     """the agent is paid the game's reward times this"""
     doubt_limit: float | None = None
-    """truncate a dream whose doubt exceeds this; None: never"""
+    """truncate a dream whose doubt exceeds this; None: what 97% of real play stays below, measured after every fit"""
 
 
 @dataclass(frozen=True)

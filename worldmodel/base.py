@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Self
 
@@ -76,6 +77,11 @@ class WorldModel(nn.Module, ABC):
     action_spec: ActionSpec
     frame_shape: tuple[int, int, int]
     context: int
+
+    @property
+    def doubt_limit(self) -> Tensor | float:
+        """A dream that is doubted more than this has drifted; a number, or float32 () on the model's device."""
+        return inf
 
     @abstractmethod
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Dream:

@@ -34,9 +34,13 @@ class Head(nn.Module):
     Reward is one of three signs, sampled (DIAMOND, Alonso et al., 2024), or a two-hot distribution over symlog bins,
     expected (DreamerV3, Hafner et al., 2023). Termination is a probability, sampled. The members differ in their
     initialisation; how far they disagree is the model's doubt.
+
+    Attributes:
+        doubt_limit: float32, (): what real play is hardly ever doubted beyond; infinite until it was measured.
     """
 
     bins: Tensor
+    doubt_limit: Tensor
 
     def __init__(self, config: HeadConfig, channels: int, height: int, width: int, spec: ActionSpec) -> None:
         """A head on pictures (channels, height, width) and actions of `spec`."""
@@ -48,6 +52,7 @@ class Head(nn.Module):
             for _ in range(config.members)
         )
         self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
+        self.register_buffer("doubt_limit", torch.tensor(torch.inf))
 
     def forward(self, pictures: Tensor, actions: Tensor) -> Outcome:
         """Logits for a step.

@@ -146,6 +146,14 @@ def test_too_much_doubt_truncates():
     assert np.flatnonzero(truncated[:, 0]).tolist() == [5, 12]
 
 
+def test_by_default_the_models_own_limit_holds(monkeypatch):
+    monkeypatch.setattr(CountingWorldModel, "doubt_limit", property(lambda _: torch.tensor(0.05)))
+    env = make(1, starts=counting_starts([0], [20]))
+    env.reset(seed=0)
+    *_, truncated = play(env, 14)
+    assert np.flatnonzero(truncated[:, 0]).tolist() == [5, 12]
+
+
 def test_needs_reset_names_the_rows_whose_next_step_begins_a_dream():
     env = make(horizon=3)
     env.reset_tensors(0)

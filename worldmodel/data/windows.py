@@ -91,15 +91,12 @@ class WindowSampler:
         self._catch_up()
         if not len(self._lengths):
             raise UserError(f"the buffer has no {self._split} episode yet: collect more real steps in the first round.")
-        episode, time = self._where(steps)
+        episode, time = self.where(steps)
         return self._windows(episode, (time - before).clip(0))
 
-    def times(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How far into their episodes steps lie; `steps` as in `at`."""
+    def where(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """In which episodes of the split steps lie, and how far into them; `steps` as in `at`."""
         self._catch_up()
-        return self._where(steps)[1]
-
-    def _where(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         episode = np.searchsorted(self._ends, steps, side="right")
         return episode, steps - (self._ends - self._lengths)[episode]
 

@@ -16,6 +16,7 @@ from worldmodel.data.windows import Windows, WindowSampler
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
+from worldmodel.latent.doubt import doubt_limit
 from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, join
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
@@ -26,6 +27,8 @@ from worldmodel.latent.weighting import LossWeight
 
 _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
+_DOUBTED, _DOUBT_BATCH = 8192, 512
+"""held-out steps whose doubt is measured, and how many at a time"""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -131,8 +134,23 @@ class LatentFitter:
         self._descent.adopt()
         self._keep_in(self._dtypes)
         self.model.eval()
+        if self._stage.name == "head":
+            self._measure_doubt()
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
+
+    @torch.no_grad()
+    def _measure_doubt(self) -> None:
+        """Set the doubt that real play, held out from all fitting, hardly ever exceeds."""
+        held_out = WindowSampler(self._reader, SEEN, 1, "held_out")
+        steps = np.arange(min(held_out.num_steps, _DOUBTED))
+        head, doubt = self.model.head, [np.zeros(0, np.float32)]
+        for part in np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH)):
+            seen = self._segment(held_out.at(part))
+            assert seen.latents is not None
+            doubt.append(head.doubt(head(seen.latents, seen.actions[:, -1])).cpu().numpy())
+        episode, time = held_out.where(steps)
+        head.doubt_limit.fill_(doubt_limit(np.concatenate(doubt), episode, time))
 
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far, each counted once."""
@@ -236,7 +254,7 @@ class LatentFitter:
         self.model.eval()
         config = self.config
         steps = self._outcomes.sample(config.head_dreams, self._rng)
-        before = np.minimum(self._rng.integers(config.dream, size=len(steps)), self._dreams.times(steps))
+        before = np.minimum(self._rng.integers(config.dream, size=len(steps)), self._dreams.where(steps)[1])
         windows = self._segment(self._dreams.at(steps, before))
         return dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
 

@@ -100,6 +100,11 @@ class LatentWorldModel(WorldModel):
         return self.autoencoder.channels, *latent_size(self.config.frame_size, self.autoencoder.scale)
 
     @property
+    def doubt_limit(self) -> Tensor:
+        """See `WorldModel.doubt_limit`; measured on held-out play after every fit."""
+        return self.head.doubt_limit
+
+    @property
     def guidance(self) -> float:
         """How far predictions are led by the context; 1: not further than they were trained to go.
 
