@@ -29,9 +29,10 @@ def gather(settings: PlaySettings, frame_size: FrameSize, seed: int, folder: Pat
     Raises:
         UserError: If a game cannot be played, or the play that is there is of another kind.
     """
-    wanted = [game for game in (*settings.games, *settings.strange) if not _is_there(folder, game, settings.steps)]
+    buffers = {game: buffer_of(folder, game) for game in (*settings.games, *settings.strange)}
+    wanted = {game: buffer for game, buffer in buffers.items() if not is_there(buffer, settings.steps)}
     play = ray.remote(num_cpus=1)(play_game)
-    pending = [play.remote(settings, game, frame_size, seed, buffer_of(folder, game)) for game in wanted]
+    pending = [play.remote(settings, game, frame_size, seed, buffer) for game, buffer in wanted.items()]
     with progress.phase("play", len(wanted)) as advance:
         while pending:
             done, pending = ray.wait(pending)
@@ -50,6 +51,11 @@ def play_game(settings: PlaySettings, game: str, frame_size: FrameSize, seed: in
         writer.append(episodes)
 
 
+def is_there(buffer: Path, steps: int) -> bool:
+    """Whether a buffer holds so many steps."""
+    return holds_play(buffer) and read_index(buffer).written.steps >= steps
+
+
 def readers_of(folder: Path, games: tuple[str, ...]) -> dict[str, BufferReader]:
     """The games' play, by game."""
     return {game: BufferReader(buffer_of(folder, game)) for game in games}
@@ -61,8 +67,3 @@ def _played(settings: PlaySettings, game: str, frame_size: FrameSize, seed: int)
     yield collector.collect(settings.steps - by_expert, 1, Shares())
     if by_expert:
         yield play_scripted(game, by_expert, shape_of(frame_size), settings.max_steps, seed)
-
-
-def _is_there(folder: Path, game: str, steps: int) -> bool:
-    buffer = buffer_of(folder, game)
-    return holds_play(buffer) and read_index(buffer).written.steps >= steps

@@ -22,8 +22,14 @@ OTHER = ActionSpec.box((-1.0, 0.0), (1.0, 2.0))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bases") / "ours"
-    save_base(tiny(), folder, ("sliding",))
+    save_base(taught(), folder, ("sliding",))
     return folder
+
+
+def taught() -> LatentWorldModel:
+    model = tiny()
+    model.head.doubt_limit.fill_(0.5)
+    return model
 
 
 @pytest.fixture
@@ -37,10 +43,10 @@ def config_of(folder, **changes) -> LatentConfig:
 
 def test_all_but_what_belongs_to_a_game_is_taken_over(folder):
     torch.manual_seed(7)
-    taught, model = tiny().state_dict(), LatentWorldModel(config_of(folder), SPEC).state_dict()
-    assert set(taught) == set(model)
-    differing = {name for name in taught if not torch.equal(taught[name], model[name])}
-    assert differing == {name for name in taught if belongs_to_game(name)}
+    known, model = taught().state_dict(), LatentWorldModel(config_of(folder), SPEC).state_dict()
+    assert set(known) == set(model)
+    differing = {name for name in known if not torch.equal(known[name], model[name])}
+    assert differing == {name for name in known if belongs_to_game(name)}
     assert {"denoiser.conditioner.action.lookup.weight", "head.members.0.out.weight"} < differing
 
 

@@ -1,7 +1,7 @@
 """Fitting the latent family to a buffer."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -80,14 +80,20 @@ class LatentFitter:
         if steps:
             yield Stage("decoder", steps)
 
-    def begin(self, stage: Stage, seed: int) -> None:
-        """Prepare a stage; everything drawn in it follows from `seed`."""
+    def begin(self, stage: Stage, seed: int, progress: Callable[[], float] | None = None) -> None:
+        """Prepare a stage; everything drawn in it follows from `seed`.
+
+        Args:
+            stage: Which.
+            seed: What it draws from.
+            progress: Tells how far the stage has come, 0 to 1, where that is no matter of `stage.steps`.
+        """
         trained = self.prepare(stage, seed)
         # Small updates vanish in lower precision: what is trained is in float32 while it is.
         self._dtypes = [parameter.dtype for parameter in trained]
         self._keep_in([torch.float32] * len(trained))
         self._ever_trained |= {id(parameter): parameter.numel() for parameter in trained}
-        self._descent = Descent(trained, self._rate(), stage.steps, self.config, self._device)
+        self._descent = Descent(trained, self._rate(), stage.steps, self.config, self._device, progress)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
 
     def prepare(self, stage: Stage, seed: int) -> list[nn.Parameter]:
