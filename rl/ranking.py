@@ -1,0 +1,182 @@
+"""Whether the dream ranks players as the real game does: the returns of the same policies in both."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from envs.neural_vector import NeuralVectorEnv
+from rl.evaluator import Evaluator
+from rl.policies import ModulePolicy, Policy, PolicySnapshot, PolicySpec, RandomPolicy
+from rl.settings import GameSettings
+from rl.statistics import Evaluation
+from worldmodel.data.starts import Starts
+from worldmodel.errors import UserError
+from worldmodel.families import load_world_model
+from worldmodel.spaces import Observation
+
+_ENVS = 8
+_EXACT = 7
+"""players whose orders are all tried; of more, as many are drawn"""
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """Somebody who plays both the dream and the real game.
+
+    Attributes:
+        name: As a person reads it.
+        policy: Who plays; None: at random.
+        greedy: Whether it takes the likeliest action, not a sampled one.
+    """
+
+    name: str
+    policy: PolicySnapshot | None = None
+    greedy: bool = True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a contender reached."""
+
+    name: str
+    real: Evaluation
+    dreamed: Evaluation
+
+    @property
+    def gap(self) -> float:
+        """How much more the dream pays than the real game, in mean returns."""
+        return self.dreamed.mean - self.real.mean
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How alike two lists of mean returns order the same players.
+
+    Attributes:
+        pearson: Linear correlation; None of fewer than three players, or where all do equally well.
+        spearman: That of the ranks, or None.
+        chance: The baseline: of all ways to pair the same returns at random, the share that correlates as well.
+    """
+
+    pearson: float | None
+    spearman: float | None
+    chance: float | None
+
+
+class Arena:
+    """The real game and the dream of it, each begun at the game's beginning and cut at the same horizon."""
+
+    def __init__(
+        self,
+        game: GameSettings,
+        world_model: Path,
+        starts: Starts,
+        *,
+        games: int,
+        horizon: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Open both.
+
+        Args:
+            game: The real game.
+            world_model: Folder of the world model.
+            starts: Beginnings of real games, from which dreams begin.
+            games: How many games each contender plays, in each.
+            horizon: Steps after which a game is cut off.
+            seed: Same seed, same games, for every contender.
+            device: Where to dream.
+        """
+        self._folder, self._starts = world_model, starts
+        self._games, self._horizon, self._seed = games, horizon, seed
+        self._model = load_world_model(world_model).to(device).eval()
+        self._device = device
+        cut = replace(game, max_steps=min(horizon, game.max_steps or horizon))
+        height, width, _ = self._model.frame_shape
+        self._evaluator = Evaluator(cut, (height, width), min(games, _ENVS))
+
+    def meet(self, contender: Contender) -> Standing:
+        """Let a contender play.
+
+        Raises:
+            UserError: If it has other actions, or sees through another encoder.
+        """
+        real = self._evaluator.evaluate(self._games, self._seed, contender.policy, self._folder, contender.greedy)
+        policy, dreams = self._dream(contender)
+        dreamed = dream_games(policy, dreams, self._seed)
+        return Standing(contender.name, real, dreamed)
+
+    def _dream(self, contender: Contender) -> tuple[Policy, NeuralVectorEnv]:
+        if contender.policy is None:
+            # Who looks at nothing needs nothing decoded.
+            return RandomPolicy(self._model.action_spec), self._dreams("latents", 1)
+        spec = contender.policy.spec
+        if spec.encoder_hash not in (None, self._model.encoder_hash()):
+            raise UserError(f"{contender.name} was trained with another encoder than {self._folder}: name its own.")
+        return ModulePolicy(contender.policy, contender.greedy), self._dreams(spec.observation, spec.stack)
+
+    def _dreams(self, observation: Observation, stack: int) -> NeuralVectorEnv:
+        return NeuralVectorEnv(
+            self._model,
+            self._games,
+            observation=observation,
+            stack=stack,
+            horizon=self._horizon,
+            starts=self._starts,
+            device=self._device,
+        )
+
+
+def dream_games(policy: Policy, dreams: NeuralVectorEnv, seed: int) -> Evaluation:
+    """Play one game in each of the dreams, to its end or to the horizon."""
+    rng = np.random.default_rng(seed)
+    observations, _ = dreams.reset(seed=seed)
+    returns, lengths = np.zeros(dreams.num_envs), np.zeros(dreams.num_envs, np.int64)
+    playing = np.ones(dreams.num_envs, np.bool_)
+    while playing.any():
+        observations, rewards, terminated, truncated, _ = dreams.step(policy.act(observations, rng))
+        returns += np.where(playing, rewards, 0)
+        lengths += playing
+        playing &= ~(terminated | truncated)
+    return Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
+
+
+def untrained(spec: PolicySpec, seed: int) -> PolicySnapshot:
+    """A policy of this kind as training begins with it."""
+    torch.manual_seed(seed)
+    return PolicySnapshot(spec, {name: np.asarray(value) for name, value in spec.build().get_state().items()})
+
+
+def correlate(dreamed: Sequence[float], real: Sequence[float]) -> Correlation:
+    """Correlate the mean returns of the same players in the dream and in the real game."""
+    from torchmetrics.functional.regression import pearson_corrcoef, spearman_corrcoef
+
+    if len(real) < 3 or np.ptp(dreamed) == 0 or np.ptp(real) == 0:
+        return Correlation(None, None, None)
+    one, other = (torch.tensor(values, dtype=torch.float64) for values in (dreamed, real))
+    pearson = float(pearson_corrcoef(one, other))
+    return Correlation(pearson, float(spearman_corrcoef(one, other)), _chance(dreamed, real, pearson))
+
+
+def _chance(dreamed: Sequence[float], real: Sequence[float], reached: float) -> float:
+    one, other = (_standard(values) for values in (dreamed, real))
+    return float((other[_orders(len(other))] @ one / len(one) >= reached - 1e-9).mean())
+
+
+def _orders(count: int) -> NDArray[np.int64]:
+    if count <= _EXACT:
+        return np.array(list(permutations(range(count))))
+    rng = np.random.default_rng(0)
+    return np.stack([rng.permutation(count) for _ in range(math.factorial(_EXACT))])
+
+
+def _standard(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    return (array - array.mean()) / array.std()
