@@ -2,15 +2,16 @@
 
 import html
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
+from experiments.plots import plot
 from experiments.results import Results
 from experiments.table import fidelity_curves, print_tables
 from rl.round_report import Film, RoundReport
@@ -32,10 +33,12 @@ _PAGE = """<!doctype html>
 """
 
 
-def save_films(folder: Path, number: int, films: Sequence[Film]) -> None:
-    """Write the films of round `number` as pictures: time runs right, reality above the dream."""
-    for index, film in enumerate(films):
-        Image.fromarray(film.strip()).save(folder / f"film-{number:03d}-{index}.png")
+def save_films(folder: Path, number: int, films: Sequence[Film]) -> list[str]:
+    """Write the films of round `number` as pictures: time runs right, reality above the dream. Returns their names."""
+    names = [f"film-{number:03d}-{index}.png" for index in range(len(films))]
+    for name, film in zip(names, films, strict=True):
+        Image.fromarray(film.strip()).save(folder / name)
+    return names
 
 
 def write_page(run: RunFolder, references: Sequence[Results], seconds: float) -> Path:
@@ -46,18 +49,25 @@ def write_page(run: RunFolder, references: Sequence[Results], seconds: float) ->
     if any(report.fidelity for report in reports):
         fidelity_plot(reports).savefig(run.report / "fidelity.png")
         plots.append("fidelity.png")
+    gap_plot(reports, run.settings.imagine.horizon).savefig(run.report / "imagined_and_real_return.png")
+    plots.append("imagined_and_real_return.png")
     films = sorted(path.name for path in run.report.glob("film-*.png"))
-    figures = [_figure(name, name.removesuffix(".png"), "") for name in plots]
-    figures += [_figure(name, _film_caption(name), "film") for name in films]
-    tables = f"<pre>{html.escape(_tables(run, reports, references, seconds))}</pre>"
     page = run.report / "index.html"
-    write_whole(page, _PAGE.format(title=html.escape(run.path.name), body="\n".join([tables, *figures])).encode())
+    text = _tables(run, reports, references, seconds)
+    write_whole(page, html_page(run.path.name, text, plots, {name: film_caption(name) for name in films}).encode())
     return page
+
+
+def html_page(title: str, text: str, plots: Sequence[str], films: Mapping[str, str]) -> str:
+    """A page of tables, plots, and films by their captions; pictures lie beside it."""
+    figures = [_figure(name, name.removesuffix(".png").replace("_", " "), "") for name in plots]
+    figures += [_figure(name, caption, "film") for name, caption in films.items()]
+    return _PAGE.format(title=html.escape(title), body="\n".join([f"<pre>{html.escape(text)}</pre>", *figures]))
 
 
 def learning_curve(reports: Sequence[RoundReport], references: Sequence[Results]) -> Figure:
     """Real return against imagined steps, with 95% intervals, the random policy and the references."""
-    figure, axes = _plot("imagined steps", "real return")
+    figure, axes = plot("imagined steps", "real return")
     judged = [report.after for report in reports]
     steps = [report.imagined_steps for report in reports]
     if before := reports[0].before:
@@ -73,7 +83,7 @@ def learning_curve(reports: Sequence[RoundReport], references: Sequence[Results]
 
 def fidelity_plot(reports: Sequence[RoundReport]) -> Figure:
     """PSNR against the steps dreamed, of the last round that measured it."""
-    figure, axes = _plot("steps dreamed", "PSNR, dB")
+    figure, axes = plot("steps dreamed", "PSNR, dB")
     fidelity = next(report.fidelity for report in reversed(reports) if report.fidelity)
     for name, curve in fidelity_curves(fidelity).items():
         axes.plot(fidelity.horizons, curve, marker="o", linestyle="--" if "changing" in name else "-", label=name)
@@ -81,13 +91,18 @@ def fidelity_plot(reports: Sequence[RoundReport]) -> Figure:
     return figure
 
 
-def _plot(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    return figure, axes
+def gap_plot(reports: Sequence[RoundReport], horizon: int) -> Figure:
+    """The returns of each round's dreams beside those of its agent in the real game: do both rise?"""
+    figure, axes = plot("round", "mean return")
+    axes.set_title(f"dreams begin anywhere and are cut after {horizon} steps: compare the courses, not the heights")
+    rounds = [report.round for report in reports]
+    axes.plot(rounds, [report.scalars.get("imagined/return", math.nan) for report in reports], marker="o",
+              label="imagined")  # fmt: skip
+    judged = [report.after for report in reports]
+    axes.errorbar(rounds, [player.mean for player in judged], yerr=_bars(judged), marker="o", capsize=4, label="real")
+    axes.set_xticks(rounds)
+    axes.legend()
+    return figure
 
 
 def _bars(judged: Sequence[Evaluation]) -> list[list[float]]:
@@ -106,6 +121,7 @@ def _figure(name: str, caption: str, css: str) -> str:
     return f'<figure><img class="{css}" src="{name}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _film_caption(name: str) -> str:
+def film_caption(name: str) -> str:
+    """What a film of `save_films` shows."""
     _, number, index = name.removesuffix(".png").split("-")
     return f"round {int(number)}, dream {int(index) + 1}: reality above, the dream below, the same start and actions"

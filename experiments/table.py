@@ -40,7 +40,7 @@ def print_tables(
 def returns_table(settings: Settings, reports: Sequence[RoundReport], references: Sequence[Results]) -> Table:
     """Who reaches what in the real game."""
     dream = "" if settings.imagine.dream == "model" else f", dream: {settings.imagine.dream}"
-    table = _table(f"Real return in {settings.game.id} (seed {settings.seed}{dream})", "player")
+    table = new_table(f"Real return in {settings.game.id} (seed {settings.seed}{dream})", "player")
     for name in ("mean", "95% interval", "games"):
         table.add_column(name, justify="right", no_wrap=True)
     first = reports[0]
@@ -55,7 +55,7 @@ def returns_table(settings: Settings, reports: Sequence[RoundReport], references
 
 def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
     """What each round took: steps since the run began, and where its time went."""
-    table = _table(f"Cost ({seconds:.0f} s since this process began)", "round")
+    table = new_table(f"Cost ({seconds:.0f} s since this process began)", "round")
     for report in reports:
         table.add_column(str(report.round), justify="right")
     table.add_row("real steps so far", *(f"{report.real_steps:,}" for report in reports))
@@ -74,7 +74,7 @@ def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
 
 def fidelity_table(fidelity: Fidelity) -> Table:
     """How well the dream predicts held-out play."""
-    table = _table("PSNR by steps dreamed, dB (higher is better)", "prediction")
+    table = new_table("PSNR by steps dreamed, dB (higher is better)", "prediction")
     for horizon in fidelity.horizons:
         table.add_column(str(horizon), justify="right")
     for name, curve in fidelity_curves(fidelity).items():
@@ -111,7 +111,8 @@ def summary(report: RoundReport) -> str:
     )
 
 
-def _table(title: str, first: str) -> Table:
+def new_table(title: str, first: str) -> Table:
+    """A table without rows, whose first column is called `first`."""
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(first)
     return table

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from envs.neural_vector import NeuralVectorEnv
 from rl.evaluator import Evaluator
-from rl.policies import ModulePolicy, Policy, PolicySnapshot, PolicySpec, RandomPolicy
+from rl.policies import ModulePolicy, Policy, PolicySnapshot, PolicySpec, RandomPolicy, load_policy
+from rl.run_folder import finished_rounds
 from rl.settings import GameSettings
 from rl.statistics import Evaluation
 from worldmodel.data.starts import Starts
@@ -146,6 +147,22 @@ def dream_games(policy: Policy, dreams: NeuralVectorEnv, seed: int) -> Evaluatio
         lengths += playing
         playing &= ~(terminated | truncated)
     return Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
+
+
+def contenders(run: Path, seed: int) -> list[Contender]:
+    """Players of different skill that a run's folder knows: none, fresh, and each round's, sure of itself or sampled.
+
+    Raises:
+        UserError: If a round's policy is damaged.
+    """
+    kept = {folder.name: load_policy(folder / "policy") for folder in finished_rounds(run)}
+    first = next(iter(kept.values()), None)
+    players = [Contender("random policy")]
+    if first is not None:
+        players.append(Contender("untrained policy", untrained(first.spec, seed)))
+    for name, policy in kept.items():
+        players += [Contender(f"round {int(name)}", policy), Contender(f"round {int(name)}, sampled", policy, False)]
+    return players
 
 
 def untrained(spec: PolicySpec, seed: int) -> PolicySnapshot:

@@ -1,0 +1,80 @@
+"""What `experiments/fidelity.py` found out about a run's dream."""
+
+from dataclasses import dataclass
+
+from rl.ranking import Correlation, Standing
+from rl.round_report import RoundReport
+from worldmodel.metrics.control import Controllability
+from worldmodel.metrics.frechet import FrechetScores
+from worldmodel.metrics.outcomes import OutcomeScores
+from worldmodel.metrics.pictures import PictureScores
+
+
+@dataclass(frozen=True)
+class TrainingGap:
+    """One round's dreams and its agent in the real game; dreams begin anywhere and are cut at their horizon.
+
+    Attributes:
+        round: Which one.
+        imagined_return: Mean return of the round's dreams; None without any.
+        imagined_length: Their mean length, or None.
+        real_return: Mean return of the agent after the round.
+        real_length: Its mean length.
+    """
+
+    round: int
+    imagined_return: float | None
+    imagined_length: float | None
+    real_return: float
+    real_length: float
+
+    @classmethod
+    def of(cls, report: RoundReport) -> "TrainingGap":
+        """That of a round."""
+        scalars, real = report.scalars, report.after
+        return cls(
+            round=report.round,
+            imagined_return=scalars.get("imagined/return"),
+            imagined_length=scalars.get("imagined/length"),
+            real_return=real.mean,
+            real_length=real.steps / len(real.lengths),
+        )
+
+
+@dataclass(frozen=True)
+class FidelityResults:
+    """Everything, as `fidelity.json` holds it.
+
+    Attributes:
+        game: Its id.
+        run: The run's name.
+        round: Whose world model.
+        command: What was typed.
+        machine: Where it ran.
+        commit: Of which code.
+        starts: Dreams that the pictures were judged by.
+        free: Their pictures, dreamed on from dreamed ones.
+        forced: Their pictures, each dreamed from real ones.
+        frechet: FID and FVD, where an extractor was given.
+        control: What the actions do; None where no held-out game is long enough.
+        outcomes: Ends and rewards, by what they were told from.
+        standings: The returns of the same players in the dream and in the real game.
+        correlation: Of their means.
+        training: Imagined and real returns as the run went on.
+    """
+
+    game: str
+    run: str
+    round: int
+    command: str
+    machine: str
+    commit: str
+    starts: int
+    free: PictureScores
+    forced: PictureScores
+    frechet: tuple[FrechetScores, ...]
+    control: Controllability | None
+    outcomes: tuple[OutcomeScores, ...]
+    standings: tuple[Standing, ...]
+    correlation: Correlation
+    training: tuple[TrainingGap, ...]

@@ -1,0 +1,36 @@
+"""Where a result comes from: the settings, the machine and the code that ran."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.cluster import packages_root
+from worldmodel.plain import dotted, to_plain
+
+_APART = ("seed", "cluster.")
+
+
+def leaves(settings: Any) -> dict[str, Any]:
+    """Every setting by its dotted name, as JSON has it."""
+    plain: dict[str, Any] = to_plain(dotted(settings))
+    return plain
+
+
+def shared(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the named settings in which the runs of one file must be equal."""
+    return {name: value for name, value in named.items() if not name.startswith(_APART)}
+
+
+def machine() -> str:
+    """This machine, in words."""
+    return f"{platform.machine()}, {os.cpu_count()} CPU cores"
+
+
+def commit() -> str:
+    """The commit of the code, marked where files differ from it; empty outside a checkout."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True
+    )
+    return described.stdout.strip()
