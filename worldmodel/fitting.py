@@ -19,6 +19,8 @@ class FitConfig:
 
     autoencoder_steps: int = 700
     """updates of the autoencoder in the first round, if it is our own; it is frozen afterwards"""
+    base_autoencoder_steps: int = 0
+    """the same of a base's autoencoder, where the base is of our own kind: from what it knows towards the game"""
     decoder_steps: int | None = None
     """updates of the decoder alone in the first round; None: autoencoder_steps for that of a base, whose encoder stays
     as it is, else 0"""

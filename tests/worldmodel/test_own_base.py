@@ -171,6 +171,23 @@ def test_the_latents_keep_their_scale_and_the_games_change_is_measured(folder, t
     assert fitter.model.own_networks() == ()
 
 
+def test_its_autoencoder_may_learn_the_game_and_is_kept_then(folder, tmp_path):
+    fitter = fitter_on(folder, tmp_path, base_autoencoder_steps=2)
+    model, encoder = fitter.model, fitter.model.encoder_hash()
+    stages = fitter.stages(first=True)
+    assert [stage.name for stage in stages] == ["autoencoder", "adapter", "head"]
+    assert [stage.name for stage in fitter.stages(first=False)] == ["adapter", "head"]
+    mean = model.autoencoder.mean.clone()
+    fitter.begin(stages[0], 0)
+    fitter.fit(2)
+    fitter.finish()
+    assert model.encoder_hash() != encoder
+    assert torch.equal(model.autoencoder.mean, mean)
+    assert model.own_networks() == ("vae",)
+    model.save_pretrained(tmp_path / "model")
+    assert LatentWorldModel.from_pretrained(tmp_path / "model").encoder_hash() == model.encoder_hash()
+
+
 def test_it_can_be_kept_in_half_the_memory(folder):
     model = LatentWorldModel(replace(CONFIG, base=BaseConfig(str(folder), dtype="bfloat16")), SPEC)
     assert model.own_networks() == ()

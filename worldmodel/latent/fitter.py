@@ -73,9 +73,9 @@ class LatentFitter:
         return [*(self._picture_stages() if first else ()), dynamics, Stage("head", config.head_steps)]
 
     def _picture_stages(self) -> Iterator[Stage]:
-        based, config = self.model.has_base, self.config
-        yield Stage("latents", 0) if based else Stage("autoencoder", config.autoencoder_steps)
-        foreign = self.model.knows_raw
+        foreign, config = self.model.knows_raw, self.config
+        own = config.base_autoencoder_steps if self.model.has_base else config.autoencoder_steps
+        yield Stage("autoencoder", own) if own and not foreign else Stage("latents", 0)
         steps = config.autoencoder_steps * foreign if config.decoder_steps is None else config.decoder_steps
         if steps:
             yield Stage("decoder", steps)
