@@ -192,7 +192,7 @@ def _fill(model: LatentWorldModel, folder: Path, own: tuple[str, ...], variant: 
     if "vae" in own:
         model.autoencoder.vae.load_state_dict(load_file(_weights(folder / "vae", variant)))
     if "unet" in own:
-        denoiser.unet = _read_unet(folder / "unet", variant).to(denoiser.dtype)
+        denoiser.unet = _read_unet(folder / "unet", variant, denoiser.dtype)
     _add(denoiser, load_file(folder / "conditioner.safetensors"))
     statistics = load_file(folder / "latents.safetensors")
     for name, statistic in _statistics(model).items():
@@ -211,10 +211,15 @@ def _add(denoiser: Denoiser, additions: dict[str, Tensor]) -> None:
     denoiser.load_state_dict(additions, strict=False)
 
 
-def _read_unet(folder: Path, variant: str | None) -> UNet2DConditionModel:
+def _read_unet(folder: Path, variant: str | None, dtype: torch.dtype) -> UNet2DConditionModel:
     # Never from the hub, never a pickle; `low_cpu_mem_usage` would need accelerate, and warn where it is not installed.
     return UNet2DConditionModel.from_pretrained(
-        folder, variant=variant, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+        folder,
+        variant=variant,
+        torch_dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        low_cpu_mem_usage=False,
     )
 
 
