@@ -53,6 +53,7 @@ SMALLEST = Settings(
         head_steps=25,
         head_batch_size=16,
         head_dreams=32,
+        more_fits=0,
         batch_size=8,
         unroll=2,
         dream=4,

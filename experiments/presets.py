@@ -88,6 +88,7 @@ def smoke(settings: Settings) -> Settings:
                 head_steps=20,
                 head_batch_size=32,
                 head_dreams=32,
+                more_fits=0,
                 batch_size=8,
             ),
         ),

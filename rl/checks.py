@@ -11,13 +11,13 @@ from worldmodel.plain import dotted
 
 _SHARES = (
     "collect.random", "collect.expert", "model.shift", "model.context_dropout", "model.head.dropout", "fit.ema_decay",
-    "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky", "gamma",
+    "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky", "gamma",
     "play.expert",
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
     "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
-    "fit.steps", "fit.head_steps", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
+    "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
     "imagine.doubt_limit", "cluster.learner_gpus", "cluster.agent_gpus",
 )  # fmt: skip
 """all other numbers must be more than 0, and none may be less"""

@@ -55,7 +55,7 @@ class Crew:
         # Whoever reads the play must find its folder.
         wait_until_started([self.buffer], settings.cluster.patience, phases.say)
         untrained = untrained_model(settings.model, spec, settings.seed)
-        self.world_model = FittedModel(untrained, self._start_learner, folder / "fitted", phases)
+        self.world_model = FittedModel(untrained, self._start_learner, folder / "fitted", phases, settings.fit)
         wait_until_started(self.all, settings.cluster.patience, phases.say)
         for collector in self.collectors:
             collector.prepare()

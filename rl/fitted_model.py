@@ -1,7 +1,7 @@
 """The world model as the run sees it: a learner, which may die, and the folder that holds what it has learned."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rl.phases import Phases
 from rl.supervised import DEATHS, Supervised
 from worldmodel.base import WorldModel
 from worldmodel.errors import UserError, in_short
-from worldmodel.fitting import Stage
+from worldmodel.fitting import FitConfig, Stage
 from worldmodel.latent.config import LatentConfig
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
@@ -34,8 +34,11 @@ class FittedModel:
         learner: Who fits it.
     """
 
-    def __init__(self, untrained: WorldModel, start: Callable[[], Any], home: Path, phases: Phases) -> None:
+    def __init__(
+        self, untrained: WorldModel, start: Callable[[], Any], home: Path, phases: Phases, config: FitConfig
+    ) -> None:
         """Begin with `untrained`; `start` makes the learner, `home` is the folder for the models' folders."""
+        self._config = config
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         self._home, self._phases = home, phases
@@ -92,12 +95,27 @@ class FittedModel:
                 self.learner.revive(error)
 
     def _fit(self, learner: Any, number: int, latents_only: bool) -> tuple[int, dict[str, float]]:
+        stages: list[Stage] = ray.get(learner.stages.remote(number == 1))
+        if latents_only:
+            return self._fit_stages(learner, [stage for stage in stages if stage.makes_latents], number)
+        trained, losses = self._fit_stages(learner, stages, number)
+        for again in range(1, self._config.more_fits + 1):
+            recalled = ray.get(learner.ends_recalled.remote())
+            if recalled is None or recalled >= self._config.end_recall:
+                break
+            self._phases.say(f"dreams come to {recalled:.0%} of the ends: fitting on")
+            dynamics = [stage for stage in stages if stage.makes_dreams]
+            trained, losses = self._fit_stages(learner, dynamics, number, again)
+        return trained, losses
+
+    def _fit_stages(
+        self, learner: Any, stages: Sequence[Stage], number: int, again: int = 0
+    ) -> tuple[int, dict[str, float]]:
         trained = 0
         losses: dict[str, float] = {}
-        stages: list[Stage] = ray.get(learner.stages.remote(number == 1))
-        for stage in (stage for stage in stages if stage.makes_latents or not latents_only):
+        for stage in stages:
             with self._phases.phase(f"fit {stage.name}", stage.steps) as advance:
-                trained = ray.get(learner.begin.remote(stage, number))
+                trained = ray.get(learner.begin.remote(stage, number, again))
                 for done in range(0, stage.steps, _UPDATES):
                     updates = min(_UPDATES, stage.steps - done)
                     latest = ray.get(learner.fit.remote(updates))

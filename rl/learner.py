@@ -64,9 +64,14 @@ class WorldModelLearner:
         """What a round of fitting consists of; `first` says whether the model is still untrained."""
         return self._fitting().stages(first)
 
-    def begin(self, stage: Stage, number: int) -> int:
-        """Prepare a stage of round `number`. Returns how many parameters the round has trained with it."""
-        self._fitting().begin(stage, hash_seed(self._seed, number, stage.name))
+    def begin(self, stage: Stage, number: int, again: int = 0) -> int:
+        """Prepare a stage of round `number`, `again` if it was done before in the round.
+
+        Returns:
+            How many parameters the round has trained with it.
+        """
+        repeated = (again,) * bool(again)
+        self._fitting().begin(stage, hash_seed(self._seed, number, stage.name, *repeated))
         return self._fitting().trained_parameters()
 
     def fit(self, steps: int) -> dict[str, float]:
@@ -76,6 +81,10 @@ class WorldModelLearner:
     def finish(self) -> None:
         """End the stage."""
         self._fitting().finish()
+
+    def ends_recalled(self) -> float | None:
+        """See `LatentFitter.ends_recalled`."""
+        return self._fitting().ends_recalled()
 
     def parameters(self) -> int:
         """All of the model's parameters."""

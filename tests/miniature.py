@@ -26,7 +26,15 @@ MINIATURE = Settings(
         head=HeadConfig(members=1, hidden=8),
     ),
     fit=FitConfig(
-        autoencoder_steps=3, first_steps=3, steps=3, head_steps=1, head_dreams=8, batch_size=4, unroll=1, dream=2
+        autoencoder_steps=3,
+        first_steps=3,
+        steps=3,
+        head_steps=1,
+        head_dreams=8,
+        more_fits=0,
+        batch_size=4,
+        unroll=1,
+        dream=2,
     ),
     imagine=ImagineSettings(stack=2, dreams=4, horizon=5, steps=64, rollout=8, minibatch=16, epochs=2),
     evaluate=EvaluateSettings(episodes=3),

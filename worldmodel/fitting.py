@@ -48,6 +48,10 @@ class FitConfig:
     """frames predicted from each window, the later ones from the model's own predictions"""
     dream: int = 8
     """steps that such a dream runs free at most"""
+    end_recall: float = 0.5
+    """imagination waits for more fitting while dreams that run free come to less than this share of held-out ends"""
+    more_fits: int = 1
+    """how often a round's adapter and head are fitted again for it, at most"""
     learning_rate: float = 1e-3
     """of the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
     autoencoder_learning_rate: float = 2e-3
@@ -81,6 +85,11 @@ class Stage:
     def makes_latents(self) -> bool:
         """Whether frames have other latents afterwards."""
         return self.name in ("autoencoder", "latents")
+
+    @property
+    def makes_dreams(self) -> bool:
+        """Whether it teaches how the game goes on, not how its pictures look."""
+        return self.name in ("dynamics", "adapter", "head")
 
 
 def check_optimizer(name: OptimizerName) -> None:

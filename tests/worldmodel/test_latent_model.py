@@ -12,7 +12,7 @@ from torch import nn
 
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.latent.config import SamplerConfig
-from worldmodel.latent.dreamed_steps import PAST, dream_steps
+from worldmodel.latent.dreamed_steps import PAST, dream_steps, ends_recalled, join
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentDream
 
@@ -54,7 +54,8 @@ def judged(model, windows, position=0):
     torch.manual_seed(0)
     latents = model.autoencoder.encode(windows.frames.flatten(0, 1)).unflatten(0, windows.mask.shape)
     places = torch.full((len(latents),), position)
-    steps = dream_steps(model, replace(windows, latents=latents), places)
+    dreamed = dream_steps(model, replace(windows, latents=latents), places)
+    steps = join([dreamed.at, dreamed.past])
     return {name: loss.item() for name, loss in next(LatentLosses(model).of_steps(steps)).items()}
 
 
@@ -93,14 +94,33 @@ def test_along_a_free_dream_actions_and_outcomes_belong_together(long_windows, r
 def test_past_its_end_a_dream_is_over(long_windows):
     model = knowing(SIZE)
     latents = model.autoencoder.encode(long_windows.frames.flatten(0, 1)).unflatten(0, long_windows.mask.shape)
-    steps = dream_steps(model, replace(long_windows, latents=latents), torch.zeros(256, dtype=torch.int64))
-    real, past = steps[:256], steps[slice(256, None)]
-    ends = int(real.terminated[:, -1].sum())
-    assert len(past.mask) == PAST * ends > 0
+    dreamed = dream_steps(model, replace(long_windows, latents=latents), torch.zeros(256, dtype=torch.int64))
+    past = dreamed.past
+    assert torch.equal(dreamed.over, dreamed.at.terminated[:, -1])
+    assert len(past.mask) == PAST * dreamed.over.sum() > 0
     assert past.terminated.all() and past.rewards.isnan().all() and past.mask.all()
     count, led, tag = told(past.latents)
     assert (count[:, -1] > length_of(tag[:, -1])).all()
     assert torch.equal(led[:, -1], past.actions[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("at", "past", "recalled"), [(1.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.5, 0.5, 1 - 0.5 ** (1 + PAST))]
+)
+def test_an_end_may_be_dreamed_a_few_steps_late(long_windows, at, past, recalled):
+    model = knowing(SIZE)
+    latents = model.autoencoder.encode(long_windows.frames.flatten(0, 1)).unflatten(0, long_windows.mask.shape)
+    ends = long_windows.terminated[:, CONTEXT - 1]
+    windows = replace(long_windows, latents=latents)[ends.nonzero()[:, 0]]
+    dreamed = dream_steps(model, windows, torch.zeros(int(ends.sum()), dtype=torch.int64))
+    model.head.end_probability = lambda seen: torch.where(is_past(seen[0]), past, at)
+    assert ends_recalled(model, dreamed) == pytest.approx(recalled)
+
+
+def is_past(pictures):
+    """Whether the newest of the pictures shows a game after its end."""
+    count, _, tag = told(pictures)
+    return count[:, -1] > length_of(tag[:, -1])
 
 
 def test_the_head_learns_from_dreams_as_they_are_dreamed(long_windows):

@@ -1,6 +1,6 @@
 """Steps of dreams that ran free under recorded actions, for the head to learn from."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,8 +15,23 @@ PAST = 3
 _BATCH = 128
 
 
+@dataclass(frozen=True, eq=False)
+class DreamedSteps:
+    """Steps cut out of dreams: windows of `SEEN` frames, the newest dreamed but where the context ends, and the next.
+
+    Attributes:
+        at: The steps that were asked for.
+        past: Those after each of them that ended a game, `PAST` times as many: all first ones, then all second ones.
+        over: bool, (batch,): which ended a game.
+    """
+
+    at: Segment
+    past: Segment
+    over: Tensor
+
+
 @torch.no_grad()
-def dream_steps(model: LatentWorldModel, segment: Segment, position: Tensor) -> Segment:
+def dream_steps(model: LatentWorldModel, segment: Segment, position: Tensor) -> DreamedSteps:
     """Dream from the windows' contexts and cut out single steps, as the head sees them.
 
     A dream that misses its end goes where no game has been, and there nobody can learn from play. So the steps past an
@@ -26,10 +41,6 @@ def dream_steps(model: LatentWorldModel, segment: Segment, position: Tensor) -> 
         model: Who dreams.
         segment: Windows with latents; at least `PAST` steps longer than any position.
         position: int64, (batch,): which step to cut out, counted from the first that is to be predicted.
-
-    Returns:
-        Windows of `SEEN` frames, the newest of them dreamed but where the context ends, and the one dreamed next:
-        those at `position`, then those past an end.
     """
     latents, mask = segment.latents, segment.mask.clone()
     assert latents is not None
@@ -39,8 +50,21 @@ def dream_steps(model: LatentWorldModel, segment: Segment, position: Tensor) -> 
     played_on = replace(segment, actions=actions, latents=torch.cat([free_run(model, *part) for part in parts]))
     rows, step = torch.arange(len(position), device=position.device), segment.context - 1 + position
     over = segment.terminated[rows, step] & ~segment.mask[rows, step + 2]
-    past = [_cut(played_on, rows[over], step[over] + k) for k in range(1, PAST + 1)]
-    return join([_cut(played_on, rows, step), *map(_over, past)])
+    past = [_over(_cut(played_on, rows[over], step[over] + k)) for k in range(1, PAST + 1)]
+    return DreamedSteps(_cut(played_on, rows, step), join(past), over)
+
+
+@torch.no_grad()
+def ends_recalled(model: LatentWorldModel, dreamed: DreamedSteps) -> float:
+    """The share of the games ended in `dreamed.at` whose dream has ended by `PAST` steps later, as expected."""
+    going_on = 1 - _end_probability(model, dreamed.at)
+    going_on[dreamed.over] *= (1 - _end_probability(model, dreamed.past)).view(PAST, -1).prod(0)
+    return 1 - going_on.mean().item()
+
+
+def _end_probability(model: LatentWorldModel, steps: Segment) -> Tensor:
+    assert steps.latents is not None
+    return model.head.end_probability(model.head(steps.latents, steps.actions[:, -1]))
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
 from worldmodel.latent.doubt import doubt_limit
-from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, join
+from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, ends_recalled, join
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
@@ -29,6 +29,8 @@ _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_qu
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
 _DOUBTED, _DOUBT_BATCH = 8192, 512
 """held-out steps whose doubt is measured, and how many at a time"""
+_FEWEST_ENDS, _RECALLED = 10, 256
+"""held-out ends that it takes to tell how well ends are dreamed, and the most that are looked at, the newest"""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,7 +61,8 @@ class LatentFitter:
         self._failures = failures
         self._cache = LatentCache(reader, model.autoencoder, device)
         self._windows = WindowSampler(reader, model.context, config.unroll)
-        self._dreams = WindowSampler(reader, model.context, config.dream + PAST)
+        self._past = config.dream + PAST
+        self._dreams = WindowSampler(reader, model.context, self._past)
         self._steps = WindowSampler(reader, SEEN, 1)
         self._outcomes = OutcomeSampler(reader, self._steps)
         self._ever_trained: dict[int, int] = {}
@@ -157,6 +160,21 @@ class LatentFitter:
             doubt.append(head.doubt(head(seen.latents, seen.actions[:, -1])).cpu().numpy())
         episode, time = held_out.where(steps)
         head.doubt_limit.fill_(doubt_limit(np.concatenate(doubt), episode, time))
+
+    def ends_recalled(self) -> float | None:
+        """The share of held-out ends that dreams which run free come to; None where there are too few to tell.
+
+        Such a dream goes on from up to `FitConfig.dream` steps before the end, under the recorded actions, and may be a
+        few steps late. What is drawn is the same every time that the play is the same.
+        """
+        config, held_out = self.config, WindowSampler(self._reader, self.model.context, self._past, "held_out")
+        ends = np.flatnonzero(self._reader.steps.terminated[held_out.places])[-_RECALLED:]
+        if len(ends) < _FEWEST_ENDS:
+            return None
+        torch.manual_seed(0)
+        before = np.minimum(np.random.default_rng(0).integers(config.dream, size=len(ends)), held_out.where(ends)[1])
+        windows = self._segment(held_out.at(ends, before))
+        return ends_recalled(self.model, dream_steps(self.model, windows, torch.from_numpy(before).to(self._device)))
 
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far, each counted once."""
@@ -262,7 +280,8 @@ class LatentFitter:
         steps = self._outcomes.sample(config.head_dreams, self._rng)
         before = np.minimum(self._rng.integers(config.dream, size=len(steps)), self._dreams.where(steps)[1])
         windows = self._segment(self._dreams.at(steps, before))
-        return dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
+        dreamed = dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
+        return join([dreamed.at, dreamed.past])
 
     def _segment(self, windows: Windows) -> Segment:
         device = self._device
