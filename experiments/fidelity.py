@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 def _check(options: Options) -> None:
     if not (options.run / "config.json").is_file() or not (options.run / "rounds").is_dir():
         raise UserError(f"{options.run} holds no run: name the folder of one, such as runs/cartpole-seed0.")
-    numbers = {field.name: getattr(options, field.name) for field in fields(options) if field.type in (int, "int")}
+    numbers = {field.name: getattr(options, field.name) for field in fields(options) if field.type is int}
     low = {name: value for name, value in numbers.items() if value < (0 if name in ("games", "seed") else 1)}
     for name, value in low.items():
         raise UserError(f"--{name.replace('_', '-')} cannot be {value}: give a larger number.")

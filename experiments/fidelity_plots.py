@@ -1,5 +1,6 @@
 """The plots of `experiments/fidelity.py`."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,10 +40,11 @@ def picture_plot(scores: PictureScores) -> Figure:
         for axes, pixels in zip(row, ("all", "changing"), strict=True):
             for curve in scores.curves:
                 if (curve.metric, curve.pixels) == (metric, pixels):
-                    axes.plot(scores.horizons, curve.values, _STYLES[curve.prediction], marker=".",
-                              label=curve.prediction)  # fmt: skip
+                    values = [math.nan if value is None else value for value in curve.values]
+                    axes.plot(scores.horizons, values, _STYLES[curve.prediction], marker=".", label=curve.prediction)
             axes.set(xscale="log", xlabel="steps dreamed", ylabel=metric, title=f"{pixels} pixels")
             axes.set_xticks(scores.horizons, [str(horizon) for horizon in scores.horizons])
+            axes.minorticks_off()
             axes.grid(alpha=0.3)
     panels[0, 0].legend(fontsize="small")
     return figure

@@ -46,7 +46,7 @@ def picture_tables(scores: PictureScores) -> Iterator[Table]:
             for curve in scores.curves:
                 if (curve.metric, curve.pixels) == (metric, pixels):
                     named = f"{curve.prediction}, {pixels} pixels"
-                    table.add_row(named, *(f"{value:.{digits}f}" for value in curve.values))
+                    table.add_row(named, *(_told(value, digits) for value in curve.values))
             table.add_section()
         table.add_row("real frames that count", *map(str, scores.frames))
         yield table

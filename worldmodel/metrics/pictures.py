@@ -87,13 +87,13 @@ class Curve:
         prediction: Whose: "dream", "last frame copied" or "autoencoder (ceiling)".
         metric: The metric's name.
         pixels: Which count.
-        values: One for each horizon.
+        values: One for each horizon; None where no pixel counts.
     """
 
     prediction: str
     metric: str
     pixels: Literal["all", "changing"]
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,15 @@ class _Moment:
         }
         return cls(real, changing(real, known), predictions)
 
+    def score(self, prediction: str, metric: Metric, changing_only: bool = False) -> float | None:
+        if changing_only and not self.changed.any():
+            return None
+        return metric.of(self.predictions[prediction], self.real, self.changed if changing_only else None)
+
 
 def _curves(metric: Metric, moments: Sequence[_Moment]) -> list[Curve]:
     names = tuple(moments[0].predictions) if moments else ()
-    whole = [Curve(name, metric.name, "all", tuple(metric.of(m.predictions[name], m.real, None) for m in moments))
-             for name in names]  # fmt: skip
-    parts = [Curve(name, metric.name, "changing",
-                   tuple(metric.of(m.predictions[name], m.real, m.changed) for m in moments))
+    whole = [Curve(name, metric.name, "all", tuple(moment.score(name, metric) for moment in moments)) for name in names]
+    parts = [Curve(name, metric.name, "changing", tuple(moment.score(name, metric, True) for moment in moments))
              for name in names]  # fmt: skip
     return whole + parts
