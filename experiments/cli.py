@@ -70,7 +70,7 @@ class Options(SettingsOptions):
     """
 
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """the run's folder in --runs-dir; None: made of the preset or its other game, the base, the dream and the seed"""
+    """the run's folder in --runs-dir; None: made of preset or game, family, base, dream and seed"""
     runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
     """where runs are kept"""
     record: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -85,7 +85,8 @@ class Options(SettingsOptions):
         dream = "" if self.imagine.dream == "model" else f"-{self.imagine.dream}"
         name = self.settings.model.base.name
         base = f"-{Path(name).name.lower()}" if name else ""
-        return f"{self._game_name()}{base}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
+        family = "" if self.family == "latent" else f"-{self.family}"
+        return f"{self._game_name()}{family}{base}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
 
     def _game_name(self) -> str:
         """The preset's name, or that of another game than the preset's."""

@@ -72,7 +72,7 @@ def _train(run: "RunFolder", console: Console) -> None:
     from experiments.memory import scarce_memory
 
     game = run.settings.game
-    make_real(game.id, 1, frame_size=run.settings.model.frame_size, **game.options).close()
+    make_real(game.id, 1, frame_size=run.settings.world_model.frame_size, **game.options).close()
     if not (game.max_steps or has_limit(game.id)):
         limit = run.settings.evaluate.max_steps
         console.print(f"{game.id} has no step limit: judged games are cut off after {limit} (--evaluate.max-steps)")

@@ -18,9 +18,11 @@ _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
     "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
     "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
-    "imagine.doubt_limit", "cluster.learner_gpus", "cluster.agent_gpus",
+    "imagine.doubt_limit", "cluster.learner_gpus", "cluster.agent_gpus", "pixel.noise.offset",
 )  # fmt: skip
 """all other numbers must be more than 0, and none may be less"""
+_ANY = ("pixel.noise.mean",)
+"""but for these"""
 
 
 def check_settings(settings: Settings) -> None:
@@ -30,8 +32,11 @@ def check_settings(settings: Settings) -> None:
         UserError: Naming the setting and what it may be.
     """
     _check_numbers(settings)
-    if settings.model.context < 2:
-        raise UserError(f"model.context must be at least 2, not {settings.model.context}: one frame shows no motion.")
+    if (context := settings.world_model.context) < 2:
+        part = "model" if settings.family == "latent" else settings.family
+        raise UserError(f"{part}.context must be at least 2, not {context}: one frame shows no motion.")
+    if settings.family != "latent" and settings.model.base.name:
+        raise UserError(f"model.base.name is for the family latent, not {settings.family}: leave out one of the two.")
     if not 1 <= settings.model.sampler.steps <= 8:
         raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
     if settings.model.base.name is not None:
@@ -93,6 +98,8 @@ def _check_numbers(settings: Settings | ExpertSettings | PretrainSettings) -> No
 def _check_number(name: str, number: float) -> None:
     if not math.isfinite(number):
         raise UserError(f"{name} must be a finite number, not {number}.")
+    if name in _ANY:
+        return
     if name in _SHARES and not 0 <= number <= 1:
         raise UserError(f"{name} must be from 0 to 1, not {number}.")
     if number < 0 and name in _MAY_BE_ZERO:

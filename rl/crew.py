@@ -54,7 +54,7 @@ class Crew:
         self.evaluator = Supervised("the evaluator", self._start_evaluator, phases.say)
         # Whoever reads the play must find its folder.
         wait_until_started([self.buffer], settings.cluster.patience, phases.say)
-        untrained = untrained_model(settings.model, spec, settings.seed)
+        untrained = untrained_model(settings.world_model, spec, settings.seed)
         self.world_model = FittedModel(untrained, self._start_learner, folder / "fitted", phases, settings.fit)
         wait_until_started(self.all, settings.cluster.patience, phases.say)
         for collector in self.collectors:
@@ -97,24 +97,24 @@ class Crew:
 
     def _start_buffer(self) -> Any:
         actor = cast("Any", BufferActor)
-        shape, capacity = self._settings.model.frame_shape, self._settings.collect.capacity
+        shape, capacity = self._settings.world_model.frame_shape, self._settings.collect.capacity
         return actor.remote(self._play, shape, self._spec, capacity)
 
     def _start_evaluator(self) -> Any:
         envs = min(self._settings.evaluate.episodes, self._settings.collect.envs)
-        size, longest = self._settings.model.frame_size, self._settings.evaluate.max_steps
+        size, longest = self._settings.world_model.frame_size, self._settings.evaluate.max_steps
         return EvaluatorActor.remote(self._settings.game, size, envs, longest)
 
     def _start_learner(self) -> Any:
         settings, lives_end = self._settings, self._settings.game.atari.life_loss_ends
         actor = LearnerActor.options(num_gpus=self._resources.learner_gpus)
         return actor.remote(
-            settings.model, settings.fit, self._spec, self._play, settings.seed, self._threads, lives_end
+            settings.world_model, settings.fit, self._spec, self._play, settings.seed, self._threads, lives_end
         )
 
     def _collector(self, index: int) -> Supervised:
         game, collect, seed = self._settings.game, self._settings.collect, self._settings.seed
-        size, name = self._settings.model.frame_size, f"collector {index}"
+        size, name = self._settings.world_model.frame_size, f"collector {index}"
         expert = collect.expert_policy if collect.expert else None
 
         def start() -> Any:

@@ -197,7 +197,7 @@ class Dyna(ImaginationPPO):
         }
         if imagine.dream == "real":
             game = self.settings.game
-            real = {"game": game.id, "frame_size": self.settings.model.frame_size, **game.options}
+            real = {"game": game.id, "frame_size": self.settings.world_model.frame_size, **game.options}
             config.environment("envs:RealDreams-v0", env_config=common | real)
         else:
             only = {"shuffled": imagine.dream == "shuffled", "doubt_limit": imagine.doubt_limit}
@@ -233,7 +233,7 @@ class Dyna(ImaginationPPO):
             self.runner.set_world_model({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
             reader = BufferReader(self._folder / "buffer")
             rng = np.random.default_rng([self.settings.seed, number])
-            starts = draw_starts(reader, _STARTS, self.settings.model.context, rng)
+            starts = draw_starts(reader, _STARTS, self.settings.world_model.context, rng)
             self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
 
     def _imagine(self, number: int) -> dict[str, float]:
@@ -290,7 +290,7 @@ class Dyna(ImaginationPPO):
 
 
 def _action_spec(settings: Settings) -> ActionSpec:
-    env = make_real(settings.game.id, 1, frame_size=settings.model.frame_size, **settings.game.options)
+    env = make_real(settings.game.id, 1, frame_size=settings.world_model.frame_size, **settings.game.options)
     try:
         return action_spec(env)
     finally:

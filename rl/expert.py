@@ -91,7 +91,7 @@ def expert_steps(settings: Settings, spec: ActionSpec) -> int:
     Raises:
         UserError: If there is no expert in its folder, or it has other actions or frames than the run.
     """
-    collect, shape = settings.collect, settings.model.frame_shape
+    collect, shape = settings.collect, settings.world_model.frame_shape
     if not collect.expert or collect.expert_policy is None:
         return 0
     snapshot = load_policy(collect.expert_policy, source="expert")

@@ -14,9 +14,8 @@ from rl.phases import Phases
 from rl.supervised import DEATHS, Supervised
 from worldmodel.base import WorldModel
 from worldmodel.errors import UserError, in_short
+from worldmodel.families import ModelConfig, new_world_model
 from worldmodel.fitting import FitConfig, Stage
-from worldmodel.latent.config import LatentConfig
-from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
 
 _UPDATES = 25
@@ -136,7 +135,7 @@ class FittedModel:
             shutil.rmtree(before, ignore_errors=True)
 
 
-def untrained_model(config: LatentConfig, spec: ActionSpec, seed: int) -> LatentWorldModel:
+def untrained_model(config: ModelConfig, spec: ActionSpec, seed: int) -> WorldModel:
     """The model that a run begins with.
 
     Raises:
@@ -144,6 +143,6 @@ def untrained_model(config: LatentConfig, spec: ActionSpec, seed: int) -> Latent
     """
     torch.manual_seed(seed)
     try:
-        return LatentWorldModel(config, spec)
+        return new_world_model(config, spec)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"no network can be made of the settings of model ({in_short(error)}): mend them.") from error
+        raise UserError(f"no network can be made of the model's settings ({in_short(error)}): mend them.") from error

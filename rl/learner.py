@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from envs.neural_vector import STARTS_FILE
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts, save_starts
+from worldmodel.data.windows import Windows
+from worldmodel.families import ModelConfig, fitter_of, new_world_model, read_world_model
 from worldmodel.fidelity import Fidelity, score
-from worldmodel.fitting import FitConfig, Stage
-from worldmodel.latent.config import LatentConfig
-from worldmodel.latent.fitter import LatentFitter
+from worldmodel.fitting import FitConfig, Fitter, Stage
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.metrics.replay import Replay, draw_replay, replay
 from worldmodel.spaces import ActionSpec
@@ -40,11 +40,11 @@ class Judgement:
 
 
 class WorldModelLearner:
-    """Fits a latent world model to a buffer, stage by stage, and hands out what it has learned."""
+    """Fits a world model to a buffer, stage by stage, and hands out what it has learned."""
 
     def __init__(
         self,
-        model: LatentConfig,
+        model: ModelConfig,
         fit: FitConfig,
         action_spec: ActionSpec,
         buffer: Path,
@@ -57,8 +57,8 @@ class WorldModelLearner:
         torch.manual_seed(seed)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._config, self._seed, self._buffer, self._lives_end = fit, seed, buffer, lives_end
-        self._model = LatentWorldModel(model, action_spec).to(self._device).eval()
-        self._fitter: LatentFitter | None = None
+        self._model = new_world_model(model, action_spec).to(self._device).eval()
+        self._fitter: Fitter | None = None
 
     def stages(self, first: bool) -> list[Stage]:
         """What a round of fitting consists of; `first` says whether the model is still untrained."""
@@ -83,7 +83,7 @@ class WorldModelLearner:
         self._fitting().finish()
 
     def ends_recalled(self) -> float | None:
-        """See `LatentFitter.ends_recalled`."""
+        """See `Fitter.ends_recalled`."""
         return self._fitting().ends_recalled()
 
     def parameters(self) -> int:
@@ -108,7 +108,7 @@ class WorldModelLearner:
 
     def load(self, folder: Path) -> None:
         """Go on with the model in `folder`."""
-        self._model = LatentWorldModel.from_pretrained(folder).to(self._device)
+        self._model = read_world_model(folder).to(self._device)
         self._fitter = None
 
     def judge(self, films: int) -> Judgement:
@@ -116,17 +116,23 @@ class WorldModelLearner:
         reader = self._play()
         windows = draw_replay(reader, self._model.context, max(HORIZONS), _JUDGED, self._seed)
         seen = replay(self._model, reader, windows, self._seed)
-        with self._model.adapter_off():
-            off = replay(self._model, reader, windows, self._seed) if self._model.adapted else None
+        off = self._without_adapter(reader, windows)
         return Judgement(score(seen, HORIZONS, off), tuple(_film(seen, index) for index in _longest(seen, films)))
+
+    def _without_adapter(self, reader: BufferReader, windows: Windows) -> Replay | None:
+        model = self._model
+        if not isinstance(model, LatentWorldModel) or not model.adapted:
+            return None
+        with model.adapter_off():
+            return replay(model, reader, windows, self._seed)
 
     def _play(self) -> BufferReader:
         return BufferReader(self._buffer, lives_end=self._lives_end)
 
-    def _fitting(self) -> LatentFitter:
+    def _fitting(self) -> Fitter:
         if self._fitter is None:
             failures = self._buffer.parent / "failures"
-            self._fitter = LatentFitter(self._model, self._config, self._play(), self._device, failures)
+            self._fitter = fitter_of(self._model, self._config, self._play(), self._device, failures)
         return self._fitter
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
+from worldmodel.families import Family, ModelConfig
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
+from worldmodel.pixel.config import PixelConfig
 from worldmodel.spaces import FrameSize, Observation
 
 
@@ -140,13 +142,21 @@ class Settings:
     """seeds every random choice"""
     rounds: int = 2
     """rounds of collect, fit, imagine and evaluate"""
+    family: Family = "latent"
+    """the world model: diffusion of latents, told by model, or of pixels as in DIAMOND, told by pixel"""
     game: GameSettings = field(default_factory=GameSettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
     model: LatentConfig = field(default_factory=LatentConfig)
+    pixel: PixelConfig = field(default_factory=PixelConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     imagine: ImagineSettings = field(default_factory=ImagineSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def world_model(self) -> ModelConfig:
+        """What defines the world model of the chosen family."""
+        return self.pixel if self.family == "pixel" else self.model
 
 
 @dataclass(frozen=True)

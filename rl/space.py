@@ -42,7 +42,7 @@ def _play_to_come(settings: Settings, spec: ActionSpec, there: BufferStatus) -> 
     collect = settings.collect
     steps = collect.first_steps + (settings.rounds - 1) * collect.steps - there.collected_steps
     kept = max(min(steps, collect.capacity - there.steps), 0)
-    return kept * (math.prod(settings.model.frame_shape) + len(spec) * spec.dtype.itemsize + _OUTCOME_BYTES)
+    return kept * (math.prod(settings.world_model.frame_shape) + len(spec) * spec.dtype.itemsize + _OUTCOME_BYTES)
 
 
 def _rounds_to_come(run: Path, settings: Settings, model: Path) -> int:

@@ -16,10 +16,12 @@ import torch
 import tyro
 from clusters import ray_on
 from miniature import MINIATURE
-from playing import SPEC
+from pixel_dreams import world_model
+from playing import SPEC, counted
 
 from envs.neural_vector import STARTS_FILE
 from rl import PolicySnapshot, PolicySpec, save_policy
+from rl.buffer import BufferWriter
 from worldmodel.data.starts import Starts, save_starts
 from worldmodel.latent.model import LatentWorldModel
 
@@ -166,3 +168,13 @@ def test_the_code_for_ones_own_policy_runs(beside_a_run):
             exec(block, names)
     assert names["model"].num_timesteps == 64
     assert (beside_a_run / "experts" / "mine" / "policy.json").exists()
+
+
+def test_the_code_for_pixels_runs(beside_a_run):
+    world_model(beside_a_run / "models" / "diamond-breakout")
+    episodes = [replace(counted(tag, end=8), frames=np.zeros((9, 64, 64, 3), np.uint8)) for tag in range(2)]
+    BufferWriter(beside_a_run / "runs" / "cartpole-seed0" / "buffer", (64, 64, 3), SPEC, 1000).append(episodes)
+    dream, fit = blocks("docs/pixel.md")
+    exec(dream, {})
+    exec(fit.replace("first_steps=2000, batch_size=32", "first_steps=1, batch_size=1").replace("=15", "=2"), {})
+    assert (beside_a_run / "models" / "cartpole-pixels" / "config.json").exists()

@@ -134,6 +134,14 @@ class WorldModel(nn.Module, ABC):
     def encoder_hash(self) -> str:
         """Names the encoder; a policy on latents keeps it and refuses any other."""
 
+    def fuse(self) -> Self:
+        """Work what was trained apart into the weights, for faster dreams; nothing, where nothing was."""
+        return self
+
+    def fused_state(self) -> dict[str, Tensor]:
+        """The weights of such a model, this one left as it is."""
+        return self.state_dict()
+
     @abstractmethod
     def losses(self, segment: Segment) -> dict[str, Tensor]:
         """Scalars to add up and descend, by name. Padding counts in none of them."""

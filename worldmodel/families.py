@@ -1,30 +1,81 @@
-"""The families of world models, chosen by what a saved model says of itself."""
+"""The families of world models: chosen by the settings of a new model, or by what a saved one says of itself."""
 
 import json
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from worldmodel.base import WorldModel
 from worldmodel.errors import UserError
+from worldmodel.fitting import FitConfig, Fitter
+from worldmodel.latent.config import LatentConfig
+from worldmodel.pixel.config import PixelConfig
+from worldmodel.spaces import ActionSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from worldmodel.base import WorldModel
+    from worldmodel.data.reader import BufferReader
 
 Family = Literal["latent", "pixel"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+ModelConfig = LatentConfig | PixelConfig
+"""What defines a world model; its type is the family."""
 
 
-def load_world_model(folder: str | Path) -> WorldModel:
-    """The world model saved in `folder`, ready to dream: whatever adapter it has is worked into its weights.
+def new_world_model(config: ModelConfig, action_spec: ActionSpec) -> "WorldModel":
+    """A model that knows no game yet."""
+    if isinstance(config, PixelConfig):
+        from worldmodel.pixel.model import PixelWorldModel
+
+        return PixelWorldModel(config, action_spec)
+    from worldmodel.latent.model import LatentWorldModel
+
+    return LatentWorldModel(config, action_spec)
+
+
+def read_world_model(folder: str | Path) -> "WorldModel":
+    """The world model saved in `folder`, to be fitted further: an adapter stays apart.
 
     Raises:
         UserError: If there is none, or it is damaged.
     """
-    family = _family(folder)
-    if family == "pixel":
+    if _family(folder) == "pixel":
         from worldmodel.pixel.model import PixelWorldModel
 
         return PixelWorldModel.from_pretrained(folder)
     from worldmodel.latent.model import LatentWorldModel
 
-    return LatentWorldModel.from_pretrained(folder).fuse()
+    return LatentWorldModel.from_pretrained(folder)
+
+
+def load_world_model(folder: str | Path) -> "WorldModel":
+    """The world model saved in `folder`, ready to dream: whatever adapter it has is worked into its weights.
+
+    Raises:
+        UserError: If there is none, or it is damaged.
+    """
+    return read_world_model(folder).fuse()
+
+
+def fitter_of(
+    model: "WorldModel", config: FitConfig, reader: "BufferReader", device: "torch.device", failures: Path
+) -> Fitter:
+    """Who fits `model` to what `reader` reads; a batch that spoils a fit is kept in the folder `failures`.
+
+    Raises:
+        UserError: If the optimiser needs a package that is not installed.
+    """
+    from worldmodel.pixel.model import PixelWorldModel
+
+    if isinstance(model, PixelWorldModel):
+        from worldmodel.pixel.fitter import PixelFitter
+
+        return PixelFitter(model, config, reader, device, failures)
+    from worldmodel.latent.fitter import LatentFitter
+    from worldmodel.latent.model import LatentWorldModel
+
+    assert isinstance(model, LatentWorldModel)
+    return LatentFitter(model, config, reader, device, failures)
 
 
 def _family(folder: str | Path) -> Family:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, Protocol
 
 from worldmodel.errors import UserError
 
@@ -90,6 +90,28 @@ class Stage:
     def makes_dreams(self) -> bool:
         """Whether it teaches how the game goes on, not how its pictures look."""
         return self.name in ("dynamics", "adapter", "head")
+
+
+class Fitter(Protocol):
+    """Fits one model, stage by stage."""
+
+    def stages(self, first: bool) -> list[Stage]:
+        """What a round consists of; `first` says whether the model is still untrained."""
+
+    def begin(self, stage: Stage, seed: int) -> None:
+        """Prepare a stage; everything drawn in it follows from `seed`."""
+
+    def fit(self, steps: int) -> dict[str, float]:
+        """Take `steps` updates of the stage. Returns the mean of every loss."""
+
+    def finish(self) -> None:
+        """End the stage."""
+
+    def trained_parameters(self) -> int:
+        """How many numbers this round's stages have trained so far."""
+
+    def ends_recalled(self) -> float | None:
+        """The share of held-out ends that free-running dreams come to, where it decides how long the fit goes on."""
 
 
 def check_optimizer(name: OptimizerName) -> None:

@@ -13,7 +13,7 @@ from worldmodel.spaces import ActionSpec
 
 def test_a_network_that_can_not_be_is_refused_in_a_sentence():
     config = replace(Settings().model, denoiser=DenoiserConfig(channels=(10, 20)))
-    with pytest.raises(UserError, match=r"settings of model \(ValueError: num_channels \(10\) must be divisible"):
+    with pytest.raises(UserError, match=r"model's settings \(ValueError: num_channels \(10\) must be divisible"):
         untrained_model(config, ActionSpec.discrete(2), 0)
 
 

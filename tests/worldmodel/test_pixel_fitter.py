@@ -49,6 +49,7 @@ def test_every_round_trains_both_networks(reader):
             ("outcomes", steps),
         ]
         assert not any(stage.makes_latents for stage in fitter.stages(first))
+    assert fitter.ends_recalled() is None
     assert fitter.trained_parameters() == sum(parameter.numel() for parameter in fitter.model.parameters())
 
 

@@ -208,7 +208,7 @@ def test_the_preconditioning_keeps_variances_at_one():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"context": 3}, "model.unet.condition"),
+        ({"context": 3}, r"pixel\.unet\.condition"),
         ({"unet": UNetConfig(channels=(40,))}, "40"),
         ({"outcomes": OutcomeConfig(channels=(7,))}, "7"),
     ],

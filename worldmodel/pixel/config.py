@@ -83,15 +83,15 @@ class PixelConfig:
     sampler: EulerConfig = EulerConfig()
 
     def __post_init__(self) -> None:
-        if self.unet.condition % self.context:
+        if self.context > 0 and self.unet.condition % self.context:
             raise UserError(
-                f"model.unet.condition is {self.unet.condition}, which does not divide among the {self.context} actions"
-                " of model.context: choose a multiple."
+                f"pixel.unet.condition is {self.unet.condition}, which does not divide among the {self.context} actions"
+                " of pixel.context: choose a multiple."
             )
         for width in (*self.unet.channels, *self.outcomes.channels):
             if width not in (8, 16, 24) and width % 32:
                 raise UserError(
-                    f"no network of model.unet or model.outcomes can be {width} channels wide: take 8, 16, 24, or a"
+                    f"neither pixel.unet.channels nor pixel.outcomes.channels can be {width}: take 8, 16, 24, or a"
                     " multiple of 32."
                 )
 

@@ -85,6 +85,10 @@ class PixelFitter:
         """How many numbers a round trains: all there are."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    def ends_recalled(self) -> float | None:
+        """None: as in DIAMOND, a fit is as long as it is told to be."""
+        return None
+
     @property
     def _trained(self) -> nn.Module:
         return self.model.denoiser if self._stage.name == "denoiser" else self.model.outcomes
