@@ -81,9 +81,20 @@ def fidelity_table(fidelity: Fidelity) -> Table:
         table.add_row(name, *(f"{value:.1f}" for value in curve))
     table.caption = (
         f"{fidelity.starts} dreams on held-out play: {fidelity.ends_dreamed} of {fidelity.ends} real ends dreamed at"
-        f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely."
+        f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely.{_drawn_ends(fidelity)}"
     )
     return table
+
+
+def _drawn_ends(fidelity: Fidelity) -> str:
+    """How well ends do that are drawn by the dream's probabilities; nothing where there were none to recall."""
+    if fidelity.end is None or not fidelity.end.scores.events:
+        return ""
+    told, chance = fidelity.end.scores, fidelity.end.baseline.drawn_recall
+    return (
+        f" Expected recall {told.drawn_recall or 0:.1%}, precision {told.drawn_precision or 0:.1%};"
+        f" by chance {chance or 0:.1%} each."
+    )
 
 
 def fidelity_curves(fidelity: Fidelity) -> dict[str, tuple[float, ...]]:

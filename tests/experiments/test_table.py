@@ -62,6 +62,13 @@ def test_fidelity_shows_every_curve():
     assert "1.5% of the other steps" in text
 
 
+def test_ends_are_told_beside_what_chance_would_reach():
+    text = " ".join(shown([make_report()]).split())
+    assert "Expected recall 75.0%, precision 50.0%; by chance 25.0% each." in text
+    older = replace(make_report(), fidelity=replace(make_report().fidelity, end=None))
+    assert "Expected recall" not in shown([older])
+
+
 def test_without_an_adapter_or_a_world_model_there_is_no_row():
     report = make_report(1)
     whole = replace(report, fidelity=replace(report.fidelity, adapter_off=None, adapter_off_changing=None))
