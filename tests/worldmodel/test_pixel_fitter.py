@@ -67,6 +67,16 @@ def test_a_stage_trains_its_network_and_nothing_else(reader, stage, switch):
     assert not fitter.model.training
 
 
+def test_a_stage_ends_with_the_averaged_weights(reader):
+    fitter = fitting(reader, "outcomes")
+    begun = weights(fitter.model)["outcomes.head.2.weight"]
+    fitter.fit(6)
+    last = weights(fitter.model)["outcomes.head.2.weight"]
+    fitter.finish()
+    averaged = weights(fitter.model)["outcomes.head.2.weight"]
+    assert 0 < (averaged - begun).norm() < (last - begun).norm()
+
+
 @pytest.mark.parametrize("stage", TRAINED)
 def test_the_same_seed_fits_the_same_model(reader, stage):
     fits = []
