@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envs.neural_vector import NeuralVectorEnv
     from envs.real import RealVectorEnv, action_spec, make_real
     from envs.real_dreams import RealDreams
+    from envs.real_games import RealGames
     from envs.replay import Replay, find_replays
     from envs.stack import stack_context, stack_push, stack_start
 
@@ -25,6 +26,7 @@ _HOMES = {
     "NeuralEnv": "envs.neural",
     "NeuralVectorEnv": "envs.neural_vector",
     "RealDreams": "envs.real_dreams",
+    "RealGames": "envs.real_games",
     "RealVectorEnv": "envs.real",
     "Replay": "envs.replay",
     "StackObservation": "envs.encoded",
@@ -42,6 +44,7 @@ __all__ = [
     "NeuralEnv",
     "NeuralVectorEnv",
     "RealDreams",
+    "RealGames",
     "RealVectorEnv",
     "Replay",
     "StackObservation",
@@ -60,6 +63,7 @@ gym.register(
     nondeterministic=False,
 )
 gym.register("RealDreams-v0", vector_entry_point="envs.real_dreams:RealDreams")
+gym.register("RealGames-v0", vector_entry_point="envs.real_games:RealGames")
 
 
 def __getattr__(name: str) -> Any:

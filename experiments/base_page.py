@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.results import code_commit, machine
+from experiments.provenance import commit, machine
 from rl.pretrain_settings import PretrainSettings
 from rl.pretrainer import SCORES
 from rl.scripted import RULES
@@ -45,7 +45,7 @@ It is for `--base` of `experiments/dyna.py`; `docs/base.md` says more.
 
     {command}
 
-{seconds / 60:.0f} minutes on {machine()}, seed {settings.seed}, commit {code_commit() or "unknown"}; `settings.json`
+{seconds / 60:.0f} minutes on {machine()}, seed {settings.seed}, commit {commit() or "unknown"}; `settings.json`
 holds every setting.
 
 ## What it has seen

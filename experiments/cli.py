@@ -60,6 +60,25 @@ class SettingsOptions(Settings, Start):
             model=replace(settings.model, base=_absolute(settings.model.base, self.base)),
         )
 
+    def run_name(self, settings: Settings) -> str:
+        """What a run with `settings`, begun from these options, is called if nobody names it."""
+        dream = "" if settings.imagine.dream == "model" else f"-{settings.imagine.dream}"
+        return f"{self.common_name}{dream}-seed{settings.seed}"
+
+    @property
+    def common_name(self) -> str:
+        """What runs begun from these options have in common in their names."""
+        name = self.settings.model.base.name
+        base = f"-{Path(name).name.lower()}" if name else ""
+        family = "" if self.family == "latent" else f"-{self.family}"
+        return f"{self._game_name()}{family}{base}{'-smoke' if self.smoke else ''}"
+
+    def _game_name(self) -> str:
+        """The preset's name, or that of another game than the preset's."""
+        if self.game.id == PRESETS[self.preset]().game.id:
+            return self.preset
+        return self.game.id.rpartition("/")[2].replace(":", "-").lower()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SettingsOptions):
@@ -79,20 +98,7 @@ class Options(SettingsOptions):
     @property
     def run_path(self) -> Path:
         """The run's folder."""
-        return (self.runs_dir / (self.name or self._default_name())).absolute()
-
-    def _default_name(self) -> str:
-        dream = "" if self.imagine.dream == "model" else f"-{self.imagine.dream}"
-        name = self.settings.model.base.name
-        base = f"-{Path(name).name.lower()}" if name else ""
-        family = "" if self.family == "latent" else f"-{self.family}"
-        return f"{self._game_name()}{family}{base}{'-smoke' if self.smoke else ''}{dream}-seed{self.seed}"
-
-    def _game_name(self) -> str:
-        """The preset's name, or that of another game than the preset's."""
-        if self.game.id == PRESETS[self.preset]().game.id:
-            return self.preset
-        return self.game.id.rpartition("/")[2].replace(":", "-").lower()
+        return (self.runs_dir / (self.name or self.run_name(self.settings))).absolute()
 
 
 Parsed = TypeVar("Parsed", bound=SettingsOptions)

@@ -16,6 +16,8 @@ from rl.settings import ClusterSettings
 from worldmodel.errors import UserError
 
 PACKAGES = ("rl", "worldmodel", "envs", "tune", "experiments")
+ONE_PROCESS = ClusterSettings(num_cpus=1, object_store_mb=100)
+"""for RLlib, which wants Ray to be there, where game, policy and learner share one process"""
 _ENVIRONMENT = {
     # Workers do the main job here; Ray would give way to whatever else runs.
     "RAY_worker_niceness": "0",

@@ -56,7 +56,7 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
         check_recordable(options.record, settings)
     run = RunFolder(options.run_path, settings)
     if run.last_round < settings.rounds:
-        _train(run, console)
+        train_run(run, console)
     compared = references(options.preset, settings)
     print_tables(console, settings, run.reports(), compared, time.monotonic() - began)
     page = write_page(run, compared, time.monotonic() - began)
@@ -65,7 +65,8 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
         record(options.record, settings, run.reports(), f"{PROGRAM} {shlex.join(arguments)}".strip())
 
 
-def _train(run: "RunFolder", console: Console) -> None:
+def train_run(run: "RunFolder", console: Console) -> None:
+    """Train a run from its last finished round to its last one."""
     from envs import make_real
     from envs.catalogue import has_limit
     from experiments.cluster import ray_cluster

@@ -14,13 +14,11 @@ from rich.console import Console
 from experiments.cli import run_main
 from experiments.keywords import REGISTRY
 from rl.checks import check_expert_settings
-from rl.settings import ClusterSettings, ExpertSettings
+from rl.settings import ExpertSettings
 from worldmodel.errors import UserError
 
 PROGRAM = "python experiments/expert.py"
 _LOG_WIDTH = 120
-_CLUSTER = ClusterSettings(num_cpus=1, object_store_mb=100)
-"""RLlib wants Ray to be there; game, policy and learner share this process"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +65,13 @@ def _check_free(folder: Path) -> None:
 def _run(options: Options, console: Console) -> None:
     # Imported here, because they take seconds: the first line and the errors above come at once.
     from envs import make_real
-    from experiments.cluster import ray_cluster
+    from experiments.cluster import ONE_PROCESS, ray_cluster
     from experiments.progress import ConsoleProgress
     from rl.policies import save_policy
 
     make_real(options.game.id, 1, frame_size=options.frame_size, **options.game.options).close()
     console.print("starting Ray")
-    with ray_cluster(_CLUSTER, options.game.id):
+    with ray_cluster(ONE_PROCESS, options.game.id):
         from rl.expert import judge_expert, train_expert
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)

@@ -8,23 +8,19 @@ seeds         by seed: returns of the random policy, of the agent before any ima
 """
 
 import json
-import os
-import platform
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.cluster import packages_root
+from experiments.provenance import commit, leaves, machine, shared
 from rl.round_report import RoundReport
 from rl.settings import Settings
 from rl.statistics import Evaluation
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
-from worldmodel.plain import dotted, from_plain, to_plain
+from worldmodel.plain import from_plain
 
-_APART = ("seed", "cluster.")
-"""settings in which the runs of one file may differ"""
 _COMPARED = ("game.", "imagine.", "evaluate.greedy")
 """settings in which a reference must equal the run that it stands beside, the dream apart"""
 
@@ -70,9 +66,8 @@ def check_recordable(path: Path, settings: Settings) -> None:
     Raises:
         UserError: Naming the settings that differ.
     """
-    stored, ours = read_results(path).settings if path.exists() else {}, _leaves(settings)
-    differing = [name for name in stored if name in ours and stored[name] != ours[name]]
-    if differing := [name for name in differing if not name.startswith(_APART)]:
+    stored, ours = read_results(path).settings if path.exists() else {}, leaves(settings)
+    if differing := [name for name in shared(stored) if name in ours and stored[name] != ours[name]]:
         raise UserError(f"{path} holds results of another {', '.join(differing)}; give --record another file.")
 
 
@@ -84,7 +79,7 @@ def record(path: Path, settings: Settings, reports: list[RoundReport], command: 
         dream=settings.imagine.dream,
         command=command,
         machine=machine(),
-        settings=_leaves(settings),
+        settings=leaves(settings),
         seeds={**seeds, str(settings.seed): _result(reports)},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,15 +95,10 @@ def references(preset: str, settings: Settings) -> list[Results]:
 
 
 def _comparable(results: Results, settings: Settings) -> bool:
-    ours = {**_leaves(settings), "imagine.dream": results.dream}
+    ours = {**leaves(settings), "imagine.dream": results.dream}
     # What could not be set yet when they were recorded was as it is by default.
-    theirs = _leaves(Settings()) | results.settings
+    theirs = leaves(Settings()) | results.settings
     return all(theirs[name] == value for name, value in ours.items() if name.startswith(_COMPARED))
-
-
-def _leaves(settings: Settings) -> dict[str, Any]:
-    leaves: dict[str, Any] = to_plain(dotted(settings))
-    return leaves
 
 
 def _result(reports: list[RoundReport]) -> SeedResult:
@@ -121,22 +111,9 @@ def _result(reports: list[RoundReport]) -> SeedResult:
         imagined_steps=last.imagined_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
         expert_steps=last.expert_steps,
-        commit=code_commit(),
+        commit=commit(),
     )
 
 
 def _returns(judged: Evaluation | None) -> tuple[float, ...]:
     return tuple(float(value) for value in judged.returns) if judged else ()
-
-
-def machine() -> str:
-    """What this machine is, in a few words."""
-    return f"{platform.machine()}, {os.cpu_count()} CPU cores"
-
-
-def code_commit() -> str:
-    """The commit of the code, marked where files differ from it; empty outside a checkout."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True
-    )
-    return described.stdout.strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.base_arms import ArmResult
-from experiments.results import code_commit, machine
+from experiments.provenance import commit, machine
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.plain import dotted, from_plain, to_plain
@@ -42,7 +42,7 @@ class WorthFile:
         """
         self._path = path
         settings = to_plain(dotted(options))
-        self._record = WorthRecord(options.base, command, machine(), code_commit(), settings)
+        self._record = WorthRecord(options.base, command, machine(), commit(), settings)
         if path.exists():
             self._record = replace(self._record, results=self._read(settings))
 

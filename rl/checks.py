@@ -3,7 +3,7 @@
 import math
 
 from rl.pretrain_settings import PretrainSettings
-from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, Settings
+from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, RealPlaySettings, Settings
 from worldmodel.errors import UserError
 from worldmodel.fitting import check_optimizer
 from worldmodel.latent.config import latent_size
@@ -86,6 +86,22 @@ def check_pretrain_settings(settings: PretrainSettings) -> None:
         raise UserError("play.games must name the games to learn, none of them among play.strange: mend the two lists.")
     latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
     check_optimizer(settings.fit.optimizer)
+
+
+def check_real_play(play: RealPlaySettings, name: str) -> None:
+    """Refuse settings that nobody can learn with in the real game; `name` is what they are called.
+
+    Raises:
+        UserError: Naming the setting and what it may be.
+    """
+    for leaf, value in dotted(play).items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"{name}.{leaf} must be a finite number of more than 0, not {value}.")
+    if play.minibatch > play.envs * play.rollout:
+        raise UserError(
+            f"{name}.minibatch is {play.minibatch}, but a rollout has only {play.envs * play.rollout} samples"
+            f" ({name}.envs times {name}.rollout); lower it."
+        )
 
 
 def _check_numbers(settings: Settings | ExpertSettings | PretrainSettings) -> None:

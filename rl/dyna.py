@@ -21,7 +21,7 @@ from rl.dream_report import DreamReport
 from rl.dyna_config import DynaConfig
 from rl.expert import expert_steps
 from rl.gathering import Order
-from rl.imagination import ImaginationPPO
+from rl.imagination import ImaginationPPO, dream_face
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, PixelModuleConfig
 from rl.phases import Phases
@@ -187,23 +187,15 @@ class Dyna(ImaginationPPO):
         self._number = self._imagined_steps = self._evaluation_steps = 0
 
     def _with_dreams(self, config: DynaConfig, resources: Resources) -> DynaConfig:
-        imagine = self.settings.imagine
-        common = {
-            "world_model": str(self._crew.world_model.folder),
-            "observation": imagine.observation,
-            "stack": imagine.stack,
-            "horizon": imagine.horizon,
-            "device": "cuda" if resources.agent_gpus and torch.cuda.is_available() else "cpu",
-        }
+        imagine, world_model = self.settings.imagine, self._crew.world_model.folder
         if imagine.dream == "real":
             game = self.settings.game
             real = {"game": game.id, "frame_size": self.settings.world_model.frame_size, **game.options}
-            config.environment("envs:RealDreams-v0", env_config=common | real)
-        else:
-            only = {"shuffled": imagine.dream == "shuffled", "doubt_limit": imagine.doubt_limit}
-            config.environment("envs:NeuralEnv-v0", env_config=common | only)
-        if resources.agent_gpus:
+            face = dream_face(world_model, imagine, resources.agent_gpus)
+            config.environment("envs:RealDreams-v0", env_config=face | real)
             config.learners(num_gpus_per_learner=resources.agent_gpus)
+        else:
+            config.dream_in(world_model, imagine, resources.agent_gpus)
         return config.rl_module(rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config=self._network))
 
     def _collect(self, number: int) -> None:

@@ -35,21 +35,7 @@ class DynaConfig(ImaginationPPOConfig):
     def dyna(self, settings: Settings) -> Self:
         """Take all settings at once."""
         self.settings = settings
-        imagine = settings.imagine
-        self.debugging(seed=settings.seed)
-        self.imagination(dreams=imagine.dreams, rollout=imagine.rollout, reward_scale=imagine.reward_scale)
-        self.training(
-            lr=imagine.learning_rate,
-            gamma=imagine.gamma,
-            lambda_=imagine.gae_lambda,
-            num_epochs=imagine.epochs,
-            minibatch_size=imagine.minibatch,
-            clip_param=imagine.clip,
-            vf_loss_coeff=imagine.value_coeff,
-            entropy_coeff=imagine.entropy,
-            grad_clip=imagine.max_grad_norm,
-        )
-        return self
+        return self.debugging(seed=settings.seed).agent(settings.imagine)
 
     def tune(self, changes: Mapping[str, Any]) -> Self:
         """Change settings by their dotted names: to values, or to search spaces of Ray Tune."""

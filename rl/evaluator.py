@@ -57,7 +57,10 @@ class Evaluator:
             greedy: Take the likeliest action, not a sampled one.
         """
         players = self._players
-        player = players.trained(policy, world_model, greedy) if policy else players.random()
+        return self.watch(players.trained(policy, world_model, greedy) if policy else players.random(), episodes, seed)
+
+    def watch(self, player: Player, episodes: int, seed: int) -> Evaluation:
+        """Judge whoever plays; see `evaluate`."""
         seeds = np.random.default_rng([seed, 0]).integers(2**31, size=episodes)
         return _Match(self._env, player, seeds).play(np.random.default_rng([seed, 1]))
 

@@ -1,8 +1,10 @@
 """RLlib's PPO, trained on dreams: the rollouts stay on the device, as tensors, from the dream to the loss."""
 
+from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 import gymnasium as gym
+import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -27,7 +29,9 @@ from torch import Tensor
 from rl.dream_report import DreamReport, DreamTally
 from rl.module import PixelModule
 from rl.pixel_ppo import PixelPPOConfig
+from rl.policies import PolicySnapshot, PolicySpec
 from rl.rollout import Rollout
+from rl.settings import ImagineSettings
 
 
 class Dreams(Protocol):
@@ -158,11 +162,14 @@ class ImaginationPPO(PPO):
         """One rollout and the update on it; called by RLlib's `train`."""
         self.imagine()
 
-    def imagine(self) -> DreamReport:
-        """Play one rollout in every dream, learn from it, and report how the dreams went."""
-        config = self.config
+    def imagine(self, length: int | None = None) -> DreamReport:
+        """Play one rollout in every dream, learn from it, and report how the dreams went.
+
+        Args:
+            length: Steps of every dream; None: as the config has it.
+        """
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            rollout, report = self.runner.imagine(config.get_rollout_fragment_length())
+            rollout, report = self.runner.imagine(length or self.config.get_rollout_fragment_length())
             self.metrics.aggregate([self.runner.get_metrics()], key=ENV_RUNNER_RESULTS)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             self._learn(rollout)
@@ -171,6 +178,17 @@ class ImaginationPPO(PPO):
                 from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID]
             )
         return report
+
+    def snapshot(self, spec: PolicySpec, real_steps: int = 0) -> PolicySnapshot:
+        """The policy as it is now.
+
+        Args:
+            spec: What its network is built of.
+            real_steps: Real steps that it has learned from.
+        """
+        state = self.runner.module.get_state(inference_only=False)
+        weights = {name: np.asarray(value).copy() for name, value in state.items()}
+        return PolicySnapshot(spec, weights, version=1, real_steps=real_steps)
 
     def _learn(self, rollout: Rollout) -> None:
         config = self.config
@@ -217,6 +235,35 @@ class ImaginationPPOConfig(PixelPPOConfig):
         self.reward_scale = self.reward_scale if reward_scale is None else reward_scale
         return self
 
+    def agent(self, settings: ImagineSettings) -> Self:
+        """Take everything at once that says how an agent learns."""
+        return self.imagination(
+            dreams=settings.dreams, rollout=settings.rollout, reward_scale=settings.reward_scale
+        ).training(
+            lr=settings.learning_rate,
+            gamma=settings.gamma,
+            lambda_=settings.gae_lambda,
+            num_epochs=settings.epochs,
+            minibatch_size=settings.minibatch,
+            clip_param=settings.clip,
+            vf_loss_coeff=settings.value_coeff,
+            entropy_coeff=settings.entropy,
+            grad_clip=settings.max_grad_norm,
+        )
+
+    def dream_in(self, world_model: Path, settings: ImagineSettings, gpus: float | None = None) -> Self:
+        """Dream in a world model.
+
+        Args:
+            world_model: The model's folder.
+            settings: How to dream.
+            gpus: Share of a GPU for agent and dreams; None: a whole one if there is any.
+        """
+        gpus = float(torch.cuda.is_available()) if gpus is None else gpus
+        self.learners(num_gpus_per_learner=gpus)
+        only = {"shuffled": settings.dream == "shuffled", "doubt_limit": settings.doubt_limit}
+        return self.environment("envs:NeuralEnv-v0", env_config=dream_face(world_model, settings, gpus) | only)
+
     def validate(self) -> None:
         """Check the config as a whole; called by RLlib before anything is built."""
         if self.in_evaluation:
@@ -232,3 +279,14 @@ class ImaginationPPOConfig(PixelPPOConfig):
             self._value_error(
                 "A minibatch is an update here, too often to adapt the KL coefficient: unset `use_kl_loss`."
             )
+
+
+def dream_face(world_model: Path, settings: ImagineSettings, gpus: float) -> dict[str, Any]:
+    """What dreams are told, imagined or real, so that agents find the same in both; `gpus` is the share of a GPU."""
+    return {
+        "world_model": str(world_model),
+        "observation": settings.observation,
+        "stack": settings.stack,
+        "horizon": settings.horizon,
+        "device": "cuda" if gpus and torch.cuda.is_available() else "cpu",
+    }

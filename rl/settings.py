@@ -1,6 +1,6 @@
 """Everything a run can be told, with the help that a person reads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,6 +101,33 @@ class ImagineSettings:
 
 
 @dataclass(frozen=True)
+class RealPlaySettings:
+    """Training an agent in the real game, with no model: the PPO of `imagine`, but for what stands here."""
+
+    envs: int = 8
+    """games at a time"""
+    rollout: int = 64
+    """steps of every game between updates"""
+    minibatch: int = 128
+    """samples a minibatch"""
+    epochs: int = 4
+    """passes over a rollout"""
+    learning_rate: float = 5e-4
+    """Adam"""
+
+    def over(self, imagine: ImagineSettings) -> ImagineSettings:
+        """How to learn: what stands here, and `imagine` for the rest."""
+        return replace(
+            imagine,
+            dreams=self.envs,
+            rollout=self.rollout,
+            minibatch=self.minibatch,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+        )
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """Judging the agent in the real game."""
 
@@ -157,6 +184,11 @@ class Settings:
     def world_model(self) -> ModelConfig:
         """What defines the world model of the chosen family."""
         return self.pixel if self.family == "pixel" else self.model
+
+    @property
+    def signs_alone(self) -> bool:
+        """Whether the world model learns no more of a reward than its sign."""
+        return self.family == "pixel" or self.model.head.rewards == "sign"
 
 
 @dataclass(frozen=True)

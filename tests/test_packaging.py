@@ -55,6 +55,10 @@ def test_the_wheel_holds_the_bases_that_come_with_the_project(wheel):
     assert {str(path.relative_to(ROOT)) for path in files} <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_the_data_that_modules_read(wheel):
+    assert "experiments/atari100k.json" in wheel.namelist()
+
+
 @pytest.mark.parametrize(
     ("package", "heavy"),
     [
@@ -65,6 +69,7 @@ def test_the_wheel_holds_the_bases_that_come_with_the_project(wheel):
         ("experiments.dyna", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
         ("experiments.expert", {"torch", "ray", "ale_py"}),
         ("experiments.pretrain", {"torch", "ray", "ale_py"}),
+        ("experiments.compare", {"torch", "ray", "ale_py", "matplotlib", "scipy"}),
     ],
 )
 def test_importing_is_cheap(package, heavy):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from reports import make_report
 
-from experiments import results
+from experiments import provenance, results
 from experiments.results import check_recordable, read_results, record, references
 from rl.settings import Settings
 from worldmodel.errors import UserError
@@ -69,7 +69,7 @@ def test_a_setting_that_is_newer_than_the_record_counts_as_its_default(recorded,
 
 
 def test_the_commit_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "packages_root", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "packages_root", lambda: tmp_path)
     for command in (["init", "-q"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m", "--allow-empty"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     record(tmp_path / "r.json", with_seed(0), [make_report()], "command")

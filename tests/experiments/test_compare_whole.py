@@ -1,0 +1,75 @@
+"""A whole comparison in miniature: every row, and what is counted behind it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from miniature import MINIATURE
+from rich.console import Console
+
+from experiments.bench import Bench, agent_of, world_model_of
+from experiments.comparison import CompareSettings
+from experiments.rows import ROWS, play_row
+from rl.settings import RealPlaySettings
+
+PLAY = RealPlaySettings(envs=2, rollout=8, minibatch=16, epochs=1)
+COMPARE = CompareSettings(times=2, points=2, episodes=5, play=PLAY, fine_tune=PLAY, fine_tune_steps=60)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Every row of one seed, and where it was played."""
+    folder = tmp_path_factory.mktemp("runs")
+    bench = Bench(MINIATURE, COMPARE, folder / "run", folder / "ceiling", Console(quiet=True))
+    done = {}
+    for row in ROWS:
+        done[row] = play_row(row, bench, done)
+    return done, bench
+
+
+@pytest.mark.slow
+def test_real_steps_are_counted_honestly(whole):
+    done, bench = whole
+    ours = done["imagination"].final.real_steps
+    assert ours == bench.finished_run().reports()[-1].real_steps >= 300
+    assert done["random"].final.real_steps == 0
+    for row, budget in (("model_free", ours), ("model_free_more", 2 * ours)):
+        assert budget <= done[row].final.real_steps < budget + PLAY.minibatch + PLAY.envs
+        assert done[row].imagined_steps == 0
+    assert 60 <= done["fine_tuned"].final.real_steps - ours < 60 + PLAY.minibatch + PLAY.envs
+    ceiling = bench.finished_run("real").reports()[-1]
+    assert done["ceiling"].final.real_steps == ceiling.real_steps + ceiling.imagined_steps
+    for row in ("fresh_rllib", "fresh_torch"):
+        assert done[row].final.real_steps == ours
+
+
+@pytest.mark.slow
+def test_all_are_judged_by_the_same_games(whole):
+    done, bench = whole
+    assert {len(result.final.returns) for result in done.values()} == {COMPARE.episodes}
+    assert {len(point.returns) for point in done["model_free"].points[:-1]} == {MINIATURE.evaluate.episodes}
+    again = bench.judge(agent_of(bench.finished_run()))
+    assert again == done["imagination"].final.returns
+    last = bench.finished_run().reports()[-1].after.returns
+    assert again[: len(last)] == last, "the agent that was saved is the one that the run judged"
+
+
+@pytest.mark.slow
+def test_points_lie_on_the_way(whole):
+    done, _ = whole
+    for row in ("imagination", "model_free", "model_free_more", "fine_tuned", "ceiling"):
+        points = done[row].points
+        assert len(points) >= 2
+        assert all(np.diff([point.real_steps for point in points]) > 0)
+        assert all(np.diff([point.seconds for point in points]) > 0)
+    assert done["fine_tuned"].points[0] == done["imagination"].final
+
+
+@pytest.mark.slow
+def test_fresh_agents_leave_the_run_as_it_is(whole):
+    done, bench = whole
+    before = {path: path.read_bytes() for path in bench.run_path.rglob("*") if path.is_file()}
+    play_row("fresh_torch", bench, done)
+    assert {path: path.read_bytes() for path in bench.run_path.rglob("*") if path.is_file()} == before
+    assert world_model_of(bench.finished_run()).is_dir()
+    assert replace(done["fresh_torch"], points=()) == replace(done["imagination"], points=())
