@@ -10,15 +10,16 @@ from worldmodel.latent.config import latent_size
 from worldmodel.plain import dotted
 
 _SHARES = (
-    "collect.random", "collect.expert", "model.shift", "model.context_dropout", "model.head.dropout", "fit.ema_decay",
-    "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky", "gamma",
-    "play.expert",
+    "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
+    "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
+    "gamma", "play.expert",
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
     "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
     "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
-    "imagine.doubt_limit", "cluster.learner_gpus", "cluster.agent_gpus", "pixel.noise.offset",
+    "imagine.doubt_limit", "imagine.learning_rate_end", "cluster.learner_gpus", "cluster.agent_gpus",
+    "pixel.noise.offset",
 )  # fmt: skip
 """all other numbers must be more than 0, and none may be less"""
 _ANY = ("pixel.noise.mean",)
@@ -125,8 +126,11 @@ def _check_number(name: str, number: float) -> None:
 
 
 def _check_collect(collect: CollectSettings) -> None:
-    if collect.random + collect.expert > 1:
-        raise UserError("collect.random and collect.expert together must be at most 1; the agent plays what is left.")
+    if collect.random + collect.expert + collect.exploring > 1:
+        raise UserError(
+            "collect.random, collect.expert and collect.exploring together must be at most 1;"
+            " the agent plays what is left."
+        )
     if collect.expert > 0 and collect.expert_policy is None:
         raise UserError("collect.expert is not 0, so collect.expert_policy must name an expert's folder.")
     if collect.expert_policy and not collect.expert_policy.is_dir():

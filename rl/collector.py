@@ -1,6 +1,6 @@
 """Gathering real play, in an actor that may die and be started again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +10,7 @@ import ray
 from envs.real import RealVectorEnv, action_spec, make_real
 from rl.play import RECENT, Play
 from rl.players import Player, Players
-from rl.policies import PolicySnapshot, load_policy
+from rl.policies import ExploringPolicy, PolicySnapshot, load_policy
 from rl.settings import GameSettings
 from rl.under_way import as_note, newest_games, take_up
 from worldmodel.data.episode import Episode
@@ -20,14 +20,24 @@ from worldmodel.spaces import ActionSpec, FrameSize
 
 @dataclass(frozen=True)
 class Shares:
-    """Who plays what share of the real steps; the three add up to 1."""
+    """Who plays what share of the real steps; they add up to 1.
+
+    Attributes:
+        random: Random play.
+        expert: The expert.
+        policy: The learning policy.
+        exploring: The learning policy, which acts at random with probability `epsilon`.
+        epsilon: See there.
+    """
 
     random: float = 1.0
     expert: float = 0.0
     policy: float = 0.0
+    exploring: float = 0.0
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = (self.random, self.expert, self.policy)
+        shares = (self.random, self.expert, self.policy, self.exploring)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares must not be negative and add up to 1, not {shares}")
 
@@ -123,7 +133,7 @@ class Collector:
             steps: Real steps.
             number: The round.
             shares: Who plays how much.
-            policy: The learning policy; needed if it has a share.
+            policy: The learning policy; needed if it has a share, exploring or not.
             world_model: Folder of the world model through whose encoder policies see; None if they see frames.
             delivered: Pieces of this round that this collector has played before; no two calls draw the same.
 
@@ -140,6 +150,9 @@ class Collector:
         for snapshot, share in ((self._expert, shares.expert), (policy, shares.policy)):
             if share:
                 players[self._trained(snapshot, world_model)] = share
+        if shares.exploring:
+            agent = self._trained(policy, world_model)
+            players[replace(agent, policy=ExploringPolicy(agent.policy, self._spec, shares.epsilon))] = shares.exploring
         return play.run(list(players), list(players.values()), steps, number, rng)
 
     def _trained(self, snapshot: PolicySnapshot | None, world_model: Path | None) -> Player:

@@ -40,7 +40,7 @@ class Crew:
             spec: The game's actions.
             folder: The run's folder, for the play and for the model as it is being fitted; all nodes must see it.
             resources: What the actors may take.
-            threads: Torch threads of the learner.
+            threads: Torch threads of the learner and of the evaluator, of whom one works at a time.
             phases: Where deaths are told.
 
         Raises:
@@ -103,7 +103,7 @@ class Crew:
     def _start_evaluator(self) -> Any:
         envs = min(self._settings.evaluate.episodes, self._settings.collect.envs)
         size, longest = self._settings.world_model.frame_size, self._settings.evaluate.max_steps
-        return EvaluatorActor.remote(self._settings.game, size, envs, longest)
+        return EvaluatorActor.remote(self._settings.game, size, envs, longest, self._threads)
 
     def _start_learner(self) -> Any:
         settings, lives_end = self._settings, self._settings.game.atari.life_loss_ends

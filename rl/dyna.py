@@ -208,9 +208,12 @@ class Dyna(ImaginationPPO):
 
     def _order(self, number: int) -> Order:
         collect = self.settings.collect
-        random = 1 - collect.expert if number == 1 else collect.random
-        shares = Shares(random=random, expert=collect.expert, policy=1 - random - collect.expert)
-        policy = self._policy(number - 1) if shares.policy > 1e-9 else None
+        if number == 1:
+            shares = Shares(random=1 - collect.expert, expert=collect.expert)
+        else:
+            others = collect.random + collect.expert + collect.exploring
+            shares = Shares(collect.random, collect.expert, max(1 - others, 0.0), collect.exploring, collect.epsilon)
+        policy = self._policy(number - 1) if shares.policy + shares.exploring > 1e-9 else None
         return Order(number, shares, ray.put(policy), self._crew.world_model.folder)
 
     @property

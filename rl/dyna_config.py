@@ -35,7 +35,7 @@ class DynaConfig(ImaginationPPOConfig):
     def dyna(self, settings: Settings) -> Self:
         """Take all settings at once."""
         self.settings = settings
-        return self.debugging(seed=settings.seed).agent(settings.imagine)
+        return self.debugging(seed=settings.seed).agent(settings.imagine).training(lr=_learning_rate(settings))
 
     def tune(self, changes: Mapping[str, Any]) -> Self:
         """Change settings by their dotted names: to values, or to search spaces of Ray Tune."""
@@ -49,6 +49,14 @@ class DynaConfig(ImaginationPPOConfig):
             UserError: If a name is not a setting.
         """
         return self.dyna(overlay(self.settings, _nested(self.tuned), "tune"))
+
+
+def _learning_rate(settings: Settings) -> float | list[list[float]]:
+    """The agent's learning rate, or its course over imagined steps, as RLlib takes it."""
+    imagine = settings.imagine
+    if imagine.learning_rate_end is None:
+        return imagine.learning_rate
+    return [[0, imagine.learning_rate], [settings.rounds * imagine.steps, imagine.learning_rate_end]]
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

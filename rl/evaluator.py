@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import ray
+import torch
 from numpy.typing import NDArray
 
 from envs.catalogue import has_limit
@@ -21,7 +22,12 @@ class Evaluator:
     """Plays real games to their end and reports every one of them."""
 
     def __init__(
-        self, game: GameSettings, frame_size: FrameSize, envs: int, longest: int = EvaluateSettings.max_steps
+        self,
+        game: GameSettings,
+        frame_size: FrameSize,
+        envs: int,
+        longest: int = EvaluateSettings.max_steps,
+        threads: int | None = None,
     ) -> None:
         """Open the games.
 
@@ -30,7 +36,10 @@ class Evaluator:
             frame_size: Height and width of a frame, pixels.
             envs: Games at a time.
             longest: A game that has no limit of its own is cut off after so many steps.
+            threads: Torch threads of this process, for what a policy sees and thinks; None: as they are.
         """
+        if threads:
+            torch.set_num_threads(threads)
         limited = limited_game(game, longest)
         made = make_real(limited.id, envs, frame_size=frame_size, **limited.options)
         self._env = cast(RealVectorEnv, made.unwrapped)

@@ -65,6 +65,22 @@ class RandomPolicy:
         return self._spec.draw(rng, len(observations))
 
 
+class ExploringPolicy:
+    """Another policy, but every now and then a random action: epsilon-greedy (Sutton and Barto, 2018, 2.2)."""
+
+    def __init__(self, policy: Policy, spec: ActionSpec, epsilon: float) -> None:
+        """Play `policy` in a game with the actions of `spec`, and at random with probability `epsilon`."""
+        self.version, self.world_model_version, self.source = policy.version, policy.world_model_version, policy.source
+        self._policy, self._spec, self._epsilon = policy, spec, epsilon
+
+    def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Actions, (batch, ...), on seeing stacked observations, (batch, h, w, channels)."""
+        actions = self._policy.act(observations, rng)
+        at_random = rng.random(len(actions)) < self._epsilon
+        actions[at_random] = self._spec.draw(rng, int(at_random.sum()))
+        return actions
+
+
 @dataclass(frozen=True)
 class PolicySpec:
     """What is needed to build a policy's network.

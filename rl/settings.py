@@ -50,6 +50,10 @@ class CollectSettings:
     """share of random play in later rounds; the first round is random and expert play alone"""
     expert: float = 0.0
     """share of expert play, in every round"""
+    exploring: float = 0.0
+    """share of later rounds that the agent plays with random actions mixed in, so that its games end in more ways"""
+    epsilon: float = 0.3
+    """how often it acts at random there"""
     expert_policy: Path | None = None
     """folder that `experiments/expert.py` wrote; needed if the expert's share is not 0"""
     capacity: int = 200_000
@@ -81,7 +85,9 @@ class ImagineSettings:
     epochs: int = 4
     """passes over a rollout"""
     learning_rate: float = 5e-4
-    """Adam"""
+    """Adam, in the first round"""
+    learning_rate_end: float | None = None
+    """what the learning rate has fallen to, evenly, by the end of the last round; None: it stays"""
     gamma: float = 0.99
     """discount"""
     gae_lambda: float = 0.95

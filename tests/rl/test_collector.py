@@ -8,7 +8,7 @@ from test_policies import FRAMES, LATENTS, snapshot
 
 from rl.buffer import BufferWriter
 from rl.collector import Collector, Shares
-from rl.policies import save_policy
+from rl.policies import ExploringPolicy, save_policy
 from rl.settings import GameSettings
 from rl.under_way import newest_games
 from worldmodel.data.reader import BufferReader
@@ -77,6 +77,29 @@ def test_the_sources_have_their_shares(tmp_path):
     assert np.allclose(np.array(list(steps.values())) / sum(steps.values()), [0.25, 0.25, 0.5], atol=0.05)
     versions = {(e.info.source, e.info.policy_version, e.info.world_model_version) for e in episodes}
     assert versions == {("random", 0, 0), ("expert", 7, 2), ("policy", 9, 2)}
+
+
+def test_an_exploring_agent_acts_at_random_as_often_as_it_is_told_to():
+    class Certain:
+        version, world_model_version, source = 3, 2, "policy"
+
+        def act(self, observations, rng):
+            return np.zeros(len(observations), np.int64)
+
+    spec, rng = ActionSpec.discrete(4), np.random.default_rng(0)
+    explorer = ExploringPolicy(Certain(), spec, 0.4)
+    actions = explorer.act(np.empty(20_000), rng)
+    assert np.allclose(np.bincount(actions) / len(actions), [0.7, 0.1, 0.1, 0.1], atol=0.02)
+    assert (explorer.version, explorer.world_model_version, explorer.source) == (3, 2, "policy")
+    assert not ExploringPolicy(Certain(), spec, 0.0).act(np.empty(100), rng).any()
+
+
+def test_an_exploring_agent_has_its_share_beside_the_agent_itself():
+    episodes = collector().collect(
+        1200, 2, Shares(0.5, 0.0, 0.0, exploring=0.5, epsilon=1.0), policy=snapshot(SEEN, version=9)
+    )
+    explored = sum(len(episode) for episode in episodes if episode.info.policy_version == 9)
+    assert abs(explored / sum(map(len, episodes)) - 0.5) < 0.05
 
 
 def test_a_policy_on_latents_sees_through_its_own_encoder_only(monkeypatch):

@@ -8,8 +8,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from stock_rllib import COLUMNS, Stock
 
+from rl.dyna_config import DynaConfig
 from rl.gae import standardize
 from rl.imagination import ImaginationEnvRunner, ImaginationPPO, ImaginationPPOConfig
+from rl.settings import ImagineSettings, Settings
 
 DREAMS, STEPS = 6, 10
 MODEL = {"hidden": 16, "width": 8}
@@ -205,6 +207,31 @@ def test_learns_to_walk_right(kind, cluster):
         last = algorithm.imagine().mean_return
     algorithm.stop()
     assert first < 3.5 and last > 4.5, "the most that a game pays is 5"
+
+
+def test_the_learning_rate_falls_over_all_rounds_to_where_it_is_told(cluster, tmp_path):
+    agent = ImagineSettings(learning_rate=1e-3, learning_rate_end=0.0, steps=DREAMS * STEPS)
+    algorithm = configure().training(lr=DynaConfig(Settings(rounds=2, imagine=agent)).lr).build_algo()
+
+    def learned():
+        before = weights_of(algorithm)
+        algorithm.imagine()
+        return sum((value - before[name]).abs().sum() for name, value in weights_of(algorithm).items())
+
+    early = learned()
+    algorithm.save_to_path(tmp_path)
+    late = learned()
+    assert early > late > 0
+    for _ in range(3):
+        algorithm.imagine()
+    assert learned() == 0
+    algorithm.restore_from_path(tmp_path)
+    assert 0 < learned() < early, "a restored agent knows how far it has come"
+    algorithm.stop()
+
+
+def weights_of(algorithm):
+    return {name: value.clone() for name, value in algorithm.runner.module.state_dict().items()}
 
 
 def test_a_checkpoint_goes_on(cluster, tmp_path):
