@@ -21,6 +21,8 @@ _SCALE = torch.tensor([10.0, 1.0, 100.0]).view(3, 1, 1)
 class Encoder(nn.Module):
     """Frames of the counting game to latents."""
 
+    scale = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.change = torch.tensor(2.0)

@@ -25,6 +25,13 @@ def test_windows_that_stay_are_named_and_untouched():
     assert changed.sum() > 0.8 * moved.sum()
 
 
+def test_only_windows_that_move_are_seen_from_beside():
+    torch.manual_seed(0)
+    shifted, moved = shift(numbered(400), 0.5, numbered(400) + 0.5)
+    assert torch.equal(shifted[~moved], numbered(400)[~moved])
+    assert (shifted[moved].frac() == 0.5).all()
+
+
 def test_a_window_is_shifted_as_a_whole_with_its_border_repeated():
     torch.manual_seed(0)
     shifted, _ = shift(numbered(), 1.0)

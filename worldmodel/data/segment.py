@@ -29,6 +29,7 @@ class Segment:
         mask: bool, (batch, context + horizon): which frames were really seen.
         context: How many frames are shown.
         latents: float, (batch, context + horizon, channels, h, w): the frames as cached by an encoder, or None.
+        beside: The same of the frames shifted by a few pixels, all of a window alike, or None.
     """
 
     frames: Tensor
@@ -39,6 +40,7 @@ class Segment:
     mask: Tensor
     context: int
     latents: Tensor | None = None
+    beside: Tensor | None = None
 
     def __post_init__(self) -> None:
         batch, length = self.mask.shape

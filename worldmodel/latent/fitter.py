@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ class LatentFitter:
         self._device = device
         self._failures = failures
         self._cache = LatentCache(reader, model.autoencoder, device)
+        # Whole cells are shifted as latents; what lies between them has to be encoded.
+        self._beside = LatentCache(reader, model.autoencoder, device, reach=model.autoencoder.scale // 2)
         self._windows = WindowSampler(reader, model.context, config.unroll)
         self._past = config.dream + PAST
         self._dreams = WindowSampler(reader, model.context, self._past)
@@ -116,6 +119,8 @@ class LatentFitter:
         self._losses = LatentLosses(self.model, weigh)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
+        if stage.name in ("dynamics", "adapter") and self.model.config.shift:
+            self._beside.extend()
         if stage.name == "head":
             self._dreamed = self._dream()
         return self._trained
@@ -187,7 +192,7 @@ class LatentFitter:
             return PictureBatch(frames.to(self._device), weight.to(self._device))
         if self._stage.name == "head":
             return self._steps_of_both_kinds()
-        return self._segment(self._windows.sample(self.config.batch_size, self._rng))
+        return self._shown_twice(self._windows.sample(self.config.batch_size, self._rng))
 
     def losses(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
         """The stage's losses by name, for every part that the batch is taken in; the parts add up to the whole."""
@@ -203,6 +208,7 @@ class LatentFitter:
 
     def _measure(self, raw: Tensor, following: Tensor) -> None:
         self._cache.clear()
+        self._beside.clear()
         autoencoder = self.model.autoencoder
         # What a base of our own knows is latents as they were standardised when it was trained.
         keeps = self.model.has_base and not self.model.knows_raw
@@ -282,6 +288,13 @@ class LatentFitter:
         windows = self._segment(self._dreams.at(steps, before))
         dreamed = dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
         return join([dreamed.at, dreamed.past])
+
+    def _shown_twice(self, windows: Windows) -> Segment:
+        """The windows as they were played and, if windows are shifted in training, from beside it."""
+        segment = self._segment(windows)
+        if not self.model.config.shift:
+            return segment
+        return replace(segment, beside=self._beside[torch.from_numpy(windows.frame_ids).to(self._device)])
 
     def _segment(self, windows: Windows) -> Segment:
         device = self._device

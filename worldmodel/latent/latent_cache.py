@@ -16,8 +16,17 @@ _BATCH = 256
 class LatentCache:
     """Latents by frame id; cleared when the autoencoder changes."""
 
-    def __init__(self, reader: BufferReader, autoencoder: Autoencoder, device: torch.device) -> None:
+    def __init__(self, reader: BufferReader, autoencoder: Autoencoder, device: torch.device, reach: int = 0) -> None:
+        """A cache of what `reader` reads.
+
+        Args:
+            reader: The frames.
+            autoencoder: Who encodes them.
+            device: Where.
+            reach: Encode every episode's frames shifted, all alike, by up to so many pixels in both directions.
+        """
         self._reader = reader
+        self._reach = reach
         self._autoencoder = autoencoder
         self._device = device
         self.clear()
@@ -41,8 +50,25 @@ class LatentCache:
 
     @torch.no_grad()
     def _encoded(self, begin: int) -> list[Tensor]:
-        frames = (torch.from_numpy(self._reader.frames(ids)).to(self._device) for ids in self._batches(begin))
+        frames = (torch.from_numpy(self._frames(ids)).to(self._device) for ids in self._batches(begin))
         return [self._autoencoder.encode(batch) for batch in frames]
+
+    def _frames(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Those with these ids, shifted, the border repeated."""
+        frames = self._reader.frames(ids)
+        if not self._reach:
+            return frames
+        down, right = self._offsets(ids).T[:, :, None]
+        height, width = frames.shape[1:3]
+        rows, columns = (np.arange(height) + down).clip(0, height - 1), (np.arange(width) + right).clip(0, width - 1)
+        return frames[np.arange(len(ids))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+    def _offsets(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How far each frame is shifted, down and right, (len(ids), 2); it follows from its episode's number alone."""
+        table = self._reader.table
+        episode, place = np.unique(np.searchsorted(table.first_frame, ids, "right") - 1, return_inverse=True)
+        numbers = table.ordinal[episode].tolist()
+        return np.array([np.random.default_rng(n).integers(-self._reach, self._reach + 1, 2) for n in numbers])[place]
 
     def _batches(self, begin: int) -> list[NDArray[np.int64]]:
         """Frame ids from `begin` on, each time cut in the same places: a batch's size may decide the last bits."""

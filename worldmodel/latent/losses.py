@@ -53,7 +53,7 @@ class LatentLosses:
         Yields:
             Scalars to add up and descend, by name, for every part of the batch.
         """
-        latents, moved = shift(self._latents(segment), self._model.config.shift)
+        latents, moved = shift(self._latents(segment), self._model.config.shift, segment.beside)
         there = segment.mask[:, segment.context :]
         # What ends a game may depend on where it happens.
         judged = there & segment.mask[:, segment.context - 1 : -1] & ~moved[:, None]
