@@ -24,6 +24,8 @@ from worldmodel.files import is_full_disk
 from worldmodel.latent.config import BaseConfig
 
 PROGRAM = "python experiments/dyna.py"
+NO_BASE = "none"
+"""what --base is given to begin without any"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,8 @@ class SettingsOptions(Settings, Start):
     ray_address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
     """join this running Ray cluster; the same as --cluster.address"""
     base: Annotated[str | None, tyro.conf.arg(metavar="FOLDER-OR-ID")] = None
-    """begin from this base: one of ours by name or folder, or Stable Diffusion 1.x or 2.x in diffusers' layout; the
-    same as --model.base.name"""
+    """begin from this base: one of ours by name or folder, or Stable Diffusion 1.x or 2.x in diffusers' layout; none:
+    from nothing; the same as --model.base.name"""
 
     @property
     def settings(self) -> Settings:
@@ -68,8 +70,8 @@ class SettingsOptions(Settings, Start):
     @property
     def common_name(self) -> str:
         """What runs begun from these options have in common in their names."""
-        name = self.settings.model.base.name
-        base = f"-{Path(name).name.lower()}" if name else ""
+        name, usual = self.settings.model.base.name, PRESETS[self.preset]().model.base.name
+        base = "" if name == usual else f"-{Path(name or NO_BASE).name.lower()}"
         family = "" if self.family == "latent" else f"-{self.family}"
         return f"{self._game_name()}{family}{base}{'-smoke' if self.smoke else ''}"
 
@@ -153,6 +155,8 @@ def _refuse(sentence: str) -> int:
 def _absolute(base: BaseConfig, name: str | None) -> BaseConfig:
     """The base, perhaps by another name; a folder's is made absolute, a hub id stays as it is."""
     name = name or base.name
+    if name == NO_BASE:
+        return replace(base, name=None)
     folder = Path(name).expanduser() if name else None
     return replace(base, name=str(folder.absolute()) if folder and folder.is_dir() else name)
 

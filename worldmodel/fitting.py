@@ -25,13 +25,13 @@ class FitConfig:
     """updates of the decoder alone in the first round; None: autoencoder_steps for that of a base, whose encoder stays
     as it is, else 0"""
     first_steps: int = 600
-    """updates of the dynamics and the head in the first round: all of our own U-Net, the adapter of a base's"""
+    """updates of the dynamics in the first round: all of our own U-Net, the adapter of a base's"""
     steps: int = 200
-    """updates in each later round, of the adapter and the head"""
+    """updates in each later round, of the adapter"""
     full: bool = False
     """train the whole U-Net wherever only an adapter would be trained"""
     head_steps: int = 600
-    """updates of the head alone, in every round, half on real steps and half on dreamed ones"""
+    """updates of the head in every round, half on real steps and half on dreamed ones; 0: beside the dynamics"""
     head_batch_size: int = 128
     """steps a batch of those"""
     head_dreams: int = 768
@@ -46,6 +46,9 @@ class FitConfig:
     """arithmetic of the U-Net and the head (autocast); their weights stay in float32"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
+    sampled_share: float = 0.5
+    """share of the predictions made from noise levels that the sampler uses, the others from any; 1 suits a sampler of
+    one step, and such a model is of use to no other"""
     dream: int = 8
     """steps that such a dream runs free at most"""
     end_recall: float = 0.5

@@ -135,6 +135,8 @@ class Head(nn.Module):
 
 
 class _Member(nn.Module):
+    """Sees where things are, by a layer that knows places, and that they are anywhere, by the strongest response."""
+
     def __init__(self, channels: int, cells: int, spec: ActionSpec, config: HeadConfig, outputs: int) -> None:
         super().__init__()
         hidden = config.hidden
@@ -143,12 +145,16 @@ class _Member(nn.Module):
         self.enter = nn.Conv2d(channels, hidden // 2, 3, padding=1)
         self.shrink = nn.Conv2d(hidden // 2, hidden // 2, 3, stride=2, padding=1)
         self.gather = nn.Linear(hidden // 2 * cells, hidden)
+        self.seek = nn.Conv2d(hidden // 2, hidden // 2, 3, padding=1)
+        self.pool = nn.Linear(hidden // 2, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, outputs)
 
     def forward(self, pictures: Tensor, actions: Tensor) -> Tensor:
-        hidden = functional.silu(self.shrink(functional.silu(self.enter(pictures))))
-        gathered = self.gather(self.dropout(hidden.flatten(1))) + self.action(actions)
+        entered = functional.silu(self.enter(pictures))
+        anywhere = self.pool(functional.silu(self.seek(entered)).amax((2, 3)))
+        placed = functional.silu(self.shrink(entered)).flatten(1)
+        gathered = self.gather(self.dropout(placed)) + anywhere + self.action(actions)
         return self.out(self.dropout(functional.silu(self.norm(gathered))))
 
 

@@ -91,9 +91,10 @@ def test_names_tell_runs_apart():
     names = {
         parse_options(arguments).run_path.name
         for arguments in ([], ["--seed", "1"], ["--smoke"], ["--preset", "atari"], ["--imagine.dream", "real"],
+                          ["--base", "none"],
                           ["--preset", "atari", "--game.id", "ALE/Breakout-v5"], ["--game.id", "mine:Game-v0"])
     }  # fmt: skip
-    assert len(names) == 7
+    assert len(names) == 8
     assert {"cartpole-seed0", "breakout-v5-seed0"} <= names
     assert parse_options(["--name", "mine", "--runs-dir", "/tmp/r"]).run_path == Path("/tmp/r/mine")
 
@@ -118,7 +119,9 @@ def test_a_base_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
     assert options.run_path.name == "cartpole-sd-seed0"
     assert parse_options(["--model.base.name", "./SD"]).settings.model.base.name == str(tmp_path / "SD")
     assert parse_options(["--base", "somebody/model"]).settings.model.base.name == "somebody/model"
-    assert parse_options([]).settings.model.base.name is None
+    assert parse_options([]).settings.model.base.name == "small"
+    without = parse_options(["--base", "none"])
+    assert (without.settings.model.base.name, without.run_path.name) == (None, "cartpole-none-seed0")
 
 
 def test_what_is_no_base_is_refused_before_anything_starts(tmp_path):
@@ -147,7 +150,7 @@ def test_keywords_of_the_game():
 
 def test_keywords_in_a_config(tmp_path):
     (tmp_path / "mine.toml").write_text("[game.kwargs]\nsize = 9\n[model]\nframe_size = [96, 64]\n")
-    settings = parse_options(["--config", str(tmp_path / "mine.toml")]).settings
+    settings = parse_options(["--config", str(tmp_path / "mine.toml"), "--base", "none"]).settings
     assert (settings.game.kwargs, settings.model.frame_size) == ({"size": 9}, (96, 64))
 
 
@@ -158,10 +161,13 @@ def test_a_keyword_without_a_value_is_refused(capsys):
 
 
 def test_a_frame_is_as_high_and_as_wide_as_one_says():
-    assert parse_options(["--model.frame-size", "96"]).model.frame_shape == (96, 96, 3)
-    assert parse_options(["--model.frame-size", "96", "64"]).model.frame_shape == (96, 64, 3)
+    of_any_size = ["--base", "none", "--model.frame-size"]
+    assert parse_options([*of_any_size, "96"]).model.frame_shape == (96, 96, 3)
+    assert parse_options([*of_any_size, "96", "64"]).model.frame_shape == (96, 64, 3)
+    with pytest.raises(UserError, match=r"base small was trained with 64 x 64: .*--base none"):
+        parse_options(["--model.frame-size", "96"])
     with pytest.raises(UserError, match=r"210 x 160 pixels.* multiples of 8: the nearest is 208 160"):
-        parse_options(["--model.frame-size", "210", "160"])
+        parse_options([*of_any_size, "210", "160"])
 
 
 @pytest.mark.parametrize(("option", "value"), [("sticky", "1.5"), ("frame-skip", "0"), ("noop-max", "-1")])

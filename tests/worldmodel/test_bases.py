@@ -96,8 +96,8 @@ def test_factor_and_shift_are_undone_when_decoding(tmp_path):
 def test_pictures_come_in_batches_that_fit_into_memory(base_folder, monkeypatch):
     autoencoder, frames = based(base_folder).autoencoder, noise_frames(5)
     whole = autoencoder.encode(frames), autoencoder.decode(autoencoder.encode(frames)).detach()
-    monkeypatch.setattr("worldmodel.latent.autoencoder._BATCH", 2 * SIZE * SIZE * 8)
-    assert len(frames.split(autoencoder._batch(SIZE * SIZE))) > 1
+    monkeypatch.setattr("worldmodel.latent.autoencoder._BATCH", {"cpu": 2 * SIZE * SIZE * 8})
+    assert len(frames.split(autoencoder._batch(SIZE * SIZE, torch.device("cpu")))) > 1
     torch.testing.assert_close(autoencoder.encode(frames), whole[0], atol=1e-4, rtol=1e-4)
     assert (autoencoder.decode(whole[0]).int() - whole[1].int()).abs().max() <= 1
 

@@ -33,8 +33,8 @@ NOWHERE = Path("/tmp/nowhere/failures")
 TRAINED = {
     "autoencoder": ("autoencoder.",),
     "decoder": ("autoencoder.vae.decoder.",),
-    "dynamics": ("denoiser.", "head."),
-    "adapter": ("lora_", "modules_to_save.default.", "head."),
+    "dynamics": ("denoiser.",),
+    "adapter": ("lora_", "modules_to_save.default."),
     "head": ("head.",),
 }
 
@@ -252,8 +252,8 @@ def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
     fitter.begin(named(fitter, "autoencoder"), 0)
     fitter.fit(2)
     fitter.finish()
-    seen, losses = [], LatentLosses.of_windows
-    monkeypatch.setattr(LatentLosses, "of_windows", lambda *given: seen.append(given[1]) or losses(*given))
+    seen, losses = [], LatentLosses.of_frames
+    monkeypatch.setattr(LatentLosses, "of_frames", lambda *given: seen.append(given[1]) or losses(*given))
     fitter.begin(named(fitter, "dynamics"), 0)
     fitter.fit(1)
     ids = WindowSampler(reader, model.context, CONFIG.unroll).sample(8, np.random.default_rng(0)).frame_ids
@@ -270,13 +270,24 @@ def test_a_fit_leaves_the_model_ready_to_dream(reader):
         assert all(tensor.isfinite().all() for tensor in weights(fitter.model).values())
 
 
-def test_what_is_reported_is_the_mean_of_every_loss(reader):
-    whole = fitting(reader, "dynamics").fit(4)
-    fitter = fitting(reader, "dynamics")
+@pytest.mark.parametrize("stage", ["dynamics", "head"])
+def test_what_is_reported_is_the_mean_of_every_loss(reader, stage):
+    whole = fitting(reader, stage).fit(4)
+    fitter = fitting(reader, stage)
     parts = [fitter.fit(1) for _ in range(4)]
-    assert set(whole) == {"denoising", "reward", "termination"}
+    assert set(whole) == {"dynamics": {"denoising"}, "head": {"reward", "termination"}}[stage]
     for name, value in whole.items():
         assert value == pytest.approx(np.mean([part[name] for part in parts]), rel=1e-5)
+
+
+def test_without_a_stage_of_its_own_the_head_learns_beside_the_dynamics(reader):
+    assert stages(reader, first=True, head_steps=0) == ["autoencoder", "dynamics"]
+    fitter = fitting(reader, "dynamics", head_steps=0)
+    before = weights(fitter.model)
+    assert set(fitter.fit(4)) == {"denoising", "reward", "termination"}
+    moved = {name for name, tensor in weights(fitter.model).items() if not torch.equal(tensor, before[name])}
+    assert any(name.startswith("head.") for name in moved)
+    assert any(name.startswith("denoiser.") for name in moved)
 
 
 def test_an_adapter_is_fitted_further_in_the_next_round(reader):
@@ -406,7 +417,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_its_batch(reader, stag
 
 def test_a_gradient_that_is_no_number_stops_the_fit_too(reader, tmp_path):
     fitter = fitting(reader, "dynamics", failures=tmp_path)
-    parameter = fitter.model.head.members[0].out.bias
+    parameter = fitter.model.denoiser.unet.conv_out.bias
     parameter.register_hook(lambda gradient: gradient * torch.inf)
     before = parameter.clone()
     with pytest.raises(UserError, match="gradient became inf in update 1"):
@@ -433,6 +444,18 @@ def test_a_learning_rate_that_is_far_too_high_is_named(reader, tmp_path):
 def test_the_counting_game_comes_through_to_the_losses(tmp_path, stage):
     """From the buffer's files over windows and cached latents: action, context, target and outcome belong together."""
     reader = buffer_of(tmp_path, [counted(tag) for tag in range(6)], [counted(tag) for tag in range(40, 46)])
-    losses = fitting(reader, stage, knowing(SIZE), unroll=3, dream=6, batch_size=64).fit(3)
+    alone = {"head_steps": 0} if stage == "dynamics" else {}
+    losses = fitting(reader, stage, knowing(SIZE), unroll=3, dream=6, batch_size=64, **alone).fit(3)
     assert losses.pop("denoising", 0.0) < 1e-6
     assert losses == dict.fromkeys(("sequence", "before", "action", "reward", "termination"), 0.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_heads_steps_is_seen_from_beside(reader, share):
+    """Real and dreamed ones: where a policy is good ends are few, and each has to stand for its surroundings."""
+    fitter = fitting(reader, "head", tiny(shift=share), head_batch_size=400, head_dreams=200)
+    fitter._cache._latents.fill_(torch.nan)
+    dreamed, real = fitter._dream(), fitter.draw()[:200]
+    for steps in (dreamed, real):
+        beside = ~steps.latents[:, 0].isnan().flatten(1).any(1)
+        assert beside.float().mean().item() == pytest.approx(share, abs=0.1)

@@ -193,3 +193,18 @@ def test_of_rewards_that_nobody_knows_nothing_is_learned(kind):
     assert losses["reward"] == 0
     losses["termination"].backward()
     assert all(p.grad.isfinite().all() for p in scorer.parameters() if p.grad is not None)
+
+
+@torch.no_grad()
+def test_what_is_learned_of_one_place_is_known_of_another():
+    """Half of a member pools over places: without the other half, where a thing is makes no difference."""
+    judge, actions = head(members=1), torch.zeros(2, dtype=torch.int64)
+    pictures = torch.zeros(2, 3, 4, 12, 12)
+    thing = torch.randn(3, 4, 2, 2)
+    pictures[0, :, :, 4:6, 4:6] = pictures[1, :, :, 6:8, 5:7] = thing
+    judge = Head(judge.config, channels=4, height=12, width=12, spec=ActionSpec.discrete(3)).eval()
+    assert not torch.equal(*judge(pictures, actions).terminated[0])
+    judge.members[0].gather.weight.zero_()
+    one, other = judge(pictures, actions).terminated[0]
+    torch.testing.assert_close(one, other)
+    assert one != judge(torch.zeros_like(pictures), actions).terminated[0, 0]

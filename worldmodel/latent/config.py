@@ -96,7 +96,8 @@ class LatentConfig:
     guidance: float = 1.0
     """classifier-free guidance on the context when dreaming (Ho and Salimans, 2022); 1: off, and half as costly"""
     shift: float = 0.5
-    """share of the windows that are shifted by whole latent cells in training, so that motion is learned everywhere"""
+    """share of the windows that are shifted in training, by any number of pixels, so that motion is learned everywhere;
+    the head is shown the same share of its steps shifted by less than a cell"""
     max_context_noise: float = 0.5
     """strongest noise added to the context in training, in spreads of the change from one latent to the next"""
     context_noise: float = 0.0

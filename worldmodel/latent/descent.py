@@ -35,7 +35,9 @@ class Descent:
         self._max_grad_norm = config.max_grad_norm
         self._optimizer = build_optimizer(config.optimizer, parameters, rate, config.weight_decay)
         self._course = PacedCourse(self._optimizer, rate, progress) if progress else self._one_cycle(rate, steps)
-        self._ema = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=True, power=3 / 4)
+        self._ema = EMAModel(
+            parameters, decay=config.ema_decay, use_ema_warmup=True, power=3 / 4, foreach=bool(parameters)
+        )
         # Small gradients vanish in float16; in any other arithmetic this does nothing.
         self._scaler = torch.amp.GradScaler(device.type, init_scale=1024.0, enabled=config.precision == "fp16")
 
@@ -112,7 +114,7 @@ def build_optimizer(
     """
     group = [{"params": list(parameters)}]
     if name == "adamw":
-        return torch.optim.AdamW(group, rate, weight_decay=weight_decay)
+        return torch.optim.AdamW(group, rate, weight_decay=weight_decay, fused=True)
     if name == "adafactor":
         # The 1.0 takes steps of `rate`. Steps in proportion to the parameter would hardly move what begins at zero.
         return torch.optim.Adafactor(group, rate, eps=(None, 1.0), weight_decay=weight_decay)

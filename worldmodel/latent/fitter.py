@@ -76,7 +76,8 @@ class LatentFitter:
         config, based = self.config, self.model.has_base
         whole = config.full or (first and not based)
         dynamics = Stage("dynamics" if whole else "adapter", config.first_steps if first else config.steps)
-        return [*(self._picture_stages() if first else ()), dynamics, Stage("head", config.head_steps)]
+        head = [Stage("head", config.head_steps)] if config.head_steps else []
+        return [*(self._picture_stages() if first else ()), dynamics, *head]
 
     def _picture_stages(self) -> Iterator[Stage]:
         foreign, config = self.model.knows_raw, self.config
@@ -116,11 +117,11 @@ class LatentFitter:
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
         weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
-        self._losses = LatentLosses(self.model, weigh)
+        self._losses = LatentLosses(self.model, weigh, self.config.sampled_share)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
-        if stage.name in ("dynamics", "adapter") and self.model.config.shift:
-            self._beside.extend()
+            if self.model.config.shift:
+                self._beside.extend()
         if stage.name == "head":
             self._dreamed = self._dream()
         return self._trained
@@ -222,7 +223,7 @@ class LatentFitter:
         fitted: dict[str, list[nn.Module]] = {
             "latents": [], "autoencoder": [model.autoencoder], "decoder": [model.autoencoder], "head": [model.head],
         }  # fmt: skip
-        modules = fitted.get(name, [model.denoiser, model.head])
+        modules = fitted.get(name, [model.denoiser] if self.config.head_steps else [model.denoiser, model.head])
         return [parameter for module in modules for parameter in _by_name(module) if parameter.requires_grad]
 
     def _keep_in(self, dtypes: list[torch.dtype]) -> None:
@@ -251,7 +252,7 @@ class LatentFitter:
             return self._reconstructions(batch, parts)
         if self._stage.name == "head":
             return self._losses.of_steps(batch, self._outcomes.balance, parts)
-        return self._losses.of_windows(batch, parts)
+        return (self._losses.of_frames if self.config.head_steps else self._losses.of_windows)(batch, parts)
 
     def _reconstructions(self, batch: PictureBatch, parts: int) -> Iterator[dict[str, Tensor]]:
         for frames, weight in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):
@@ -275,7 +276,7 @@ class LatentFitter:
     def _steps_of_both_kinds(self) -> Segment:
         """Real steps and dreamed ones, half each."""
         half = self.config.head_batch_size // 2
-        real = self._segment(self._steps.at(self._outcomes.sample(half, self._rng)))
+        real = self._moved(self._steps.at(self._outcomes.sample(half, self._rng)))
         chosen = torch.from_numpy(self._rng.integers(len(self._dreamed.mask), size=half)).to(self._device)
         return join([real, self._dreamed[chosen]])
 
@@ -285,7 +286,7 @@ class LatentFitter:
         config = self.config
         steps = self._outcomes.sample(config.head_dreams, self._rng)
         before = np.minimum(self._rng.integers(config.dream, size=len(steps)), self._dreams.where(steps)[1])
-        windows = self._segment(self._dreams.at(steps, before))
+        windows = self._moved(self._dreams.at(steps, before))
         dreamed = dream_steps(self.model, windows, torch.from_numpy(before).to(self._device))
         return join([dreamed.at, dreamed.past])
 
@@ -295,6 +296,15 @@ class LatentFitter:
         if not self.model.config.shift:
             return segment
         return replace(segment, beside=self._beside[torch.from_numpy(windows.frame_ids).to(self._device)])
+
+    def _moved(self, windows: Windows) -> Segment:
+        """The windows, a share of them seen from beside: what an end looks like hardly depends on a few pixels."""
+        segment = self._shown_twice(windows)
+        if segment.beside is None:
+            return segment
+        assert segment.latents is not None
+        moved = torch.rand(len(segment.mask), 1, 1, 1, 1, device=self._device) < self.model.config.shift
+        return replace(segment, latents=torch.where(moved, segment.beside, segment.latents), beside=None)
 
     def _segment(self, windows: Windows) -> Segment:
         device = self._device

@@ -32,6 +32,15 @@ class _Counted:
     outcomes: Tensor
 
 
+_Outcomes = Callable[[Segment, Tensor, int, _Counted], dict[str, Tensor]]
+"""Losses of what a step brings beside its picture; see `LatentLosses._outcomes`."""
+
+
+def _nothing(segment: Segment, pictures: Tensor, k: int, counted: _Counted) -> dict[str, Tensor]:
+    """No such losses."""
+    return {}
+
+
 class LatentLosses:
     """Losses of a latent world model.
 
@@ -39,10 +48,17 @@ class LatentLosses:
     so do the gradients.
     """
 
-    def __init__(self, model: LatentWorldModel, weigh: Weigh = torch.ones_like) -> None:
-        """Losses of `model`; all noise levels count alike unless `weigh` says otherwise."""
+    def __init__(self, model: LatentWorldModel, weigh: Weigh = torch.ones_like, sampled_share: float = 0.5) -> None:
+        """Losses of `model`.
+
+        Args:
+            model: Whose.
+            weigh: Says how much each noise level counts; by default all alike.
+            sampled_share: Share of the predictions made from noise levels that the sampler uses, the others from any.
+        """
         self._model = model
         self._weigh = weigh
+        self._sampled_share = sampled_share
 
     def of_windows(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
         """Denoising, reward and termination losses of windows, unrolled over the model's own predictions.
@@ -53,13 +69,20 @@ class LatentLosses:
         Yields:
             Scalars to add up and descend, by name, for every part of the batch.
         """
+        return self._in_parts(segment, parts, self._outcomes)
+
+    def of_frames(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
+        """The denoising losses of `of_windows` alone, where the head has a stage of its own."""
+        return self._in_parts(segment, parts, _nothing)
+
+    def _in_parts(self, segment: Segment, parts: int, outcomes: _Outcomes) -> Iterator[dict[str, Tensor]]:
         latents, moved = shift(self._latents(segment), self._model.config.shift, segment.beside)
         there = segment.mask[:, segment.context :]
         # What ends a game may depend on where it happens.
         judged = there & segment.mask[:, segment.context - 1 : -1] & ~moved[:, None]
         for rows in _rows(len(latents), parts):
             counted = _Counted(judged[rows], there.sum(0).clamp_min(1), 2 * judged.sum(0))
-            yield self._unrolled(segment[rows], latents[rows], counted)
+            yield self._unrolled(segment[rows], latents[rows], counted, outcomes)
 
     def of_steps(self, segment: Segment, balance: Balance | None = None, parts: int = 1) -> Iterator[dict[str, Tensor]]:
         """The head's losses on single steps, real or dreamed: the first to be predicted in each window.
@@ -79,7 +102,7 @@ class LatentLosses:
             told = segment.rewards[rows, step], segment.terminated[rows, step], there[rows], there.sum()
             yield self._model.head.losses(outcome, *told, balance)
 
-    def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted) -> dict[str, Tensor]:
+    def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted, outcomes: _Outcomes) -> dict[str, Tensor]:
         history = self._model.known(segment.actions, segment.mask)
         context = latents[:, : segment.context]
         terms: list[dict[str, Tensor]] = []
@@ -89,7 +112,7 @@ class LatentLosses:
             loss = (error * segment.mask[:, now]).sum() / counted.frames[k]
             dreamed = torch.cat([context[:, -2:], predicted[:, None]], dim=1)
             pictures = torch.cat([latents[:, now - 2 : now + 1], dreamed])
-            terms.append({"denoising": loss} | self._outcomes(segment, pictures, k, counted))
+            terms.append({"denoising": loss} | outcomes(segment, pictures, k, counted))
             context = torch.cat([context[:, 1:], predicted[:, None]], dim=1)
         return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
@@ -135,11 +158,11 @@ class LatentLosses:
         return self._model.autoencoder.encode(segment.frames.flatten(0, 1)).unflatten(0, segment.mask.shape)
 
     def _draw_timesteps(self, batch: int, device: torch.device) -> Tensor:
-        """Half of them those that the sampler uses, half uniform."""
+        """A share of them those that the sampler uses, the others uniform."""
         sampler = self._model.sampler
         used = sampler.timesteps.to(device)[torch.randint(len(sampler.timesteps), (batch,), device=device)]
         uniform = torch.randint(len(sampler.alphas), (batch,), device=device)
-        return torch.where(torch.rand(batch, device=device) < 0.5, used, uniform)
+        return torch.where(torch.rand(batch, device=device) < self._sampled_share, used, uniform)
 
     def _withhold(self, told: Told) -> tuple[Told, Tensor]:
         """What is told, with nothing told to a share of the windows, and to which (bool, (batch,))."""

@@ -68,7 +68,8 @@ class LatentWorldModel(WorldModel):
         self.origin: Origin | None = None
         if base.marks:
             self.origin = Origin(base.marks, base.marks, widened=base.learned is None)
-        self.autoencoder = Autoencoder(base.vae)
+        # What a base from elsewhere takes for a picture is not ours to round.
+        self.autoencoder = Autoencoder(base.vae, bf16=not self.knows_raw)
         self.denoiser = condition(base.unet, config, action_spec)
         check_adapter(self.denoiser, config.adapter)
         self.sampler = build_sampler(config.sampler, base.schedule)

@@ -82,7 +82,7 @@ def check_fixed(card: BaseCard, config: LatentConfig) -> None:
         if chosen.get(name) != fixed:
             raise UserError(
                 f"model.{name} is {_shown(chosen.get(name))}, but the base {config.base.name} was trained with"
-                f" {_shown(fixed)}: set it to that, or pre-train a base of your own."
+                f" {_shown(fixed)}: set it to that, begin from nothing (--base none), or pre-train a base of your own."
             )
 
 

@@ -63,7 +63,8 @@ class Pretraining:
         share(list(self.models.values()))
         self._fit, self._seed, self._device = fit, seed, device
         self._together = min(games_per_update, len(readers))
-        part = replace(fit, batch_size=max(fit.batch_size // self._together, 1))
+        # A base's head learns beside the dynamics: that its ends are dreamed well is for each game to see to.
+        part = replace(fit, batch_size=max(fit.batch_size // self._together, 1), head_steps=0)
         self._fitters = [
             LatentFitter(model, part, readers[game], device, failures) for game, model in self.models.items()
         ]

@@ -38,7 +38,7 @@ from worldmodel.latent.origin import Marks
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 3
+FORMAT = 4
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
