@@ -109,5 +109,5 @@ def last_report(run: RunFolder) -> RoundReport:
 
 def starts_of(run: RunFolder) -> Starts:
     """Moments of the run's real play, for dreams to begin from."""
-    rng = np.random.default_rng([run.settings.seed, run.last_round])
-    return draw_starts(BufferReader(run.buffer), _STARTS, run.settings.world_model.context, rng)
+    settings, rng = run.settings, np.random.default_rng([run.settings.seed, run.last_round])
+    return draw_starts(BufferReader(run.buffer), _STARTS, settings.world_model.context, rng, settings.imagine.starts)

@@ -12,11 +12,14 @@ from rl.settings import (
     ImagineSettings,
     Settings,
 )
+from worldmodel.data.starts import StartMix
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig, SamplerConfig
 
 PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari"]
+_NEAR_REWARDS = StartMix(uniform=0.4, near_end=0.1, beginning=0.2, near_reward=0.3)
+"""where points are scored seldom"""
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
 
 
@@ -77,7 +80,7 @@ def atari() -> Settings:
         game=GameSettings(id="ALE/Pong-v5"),
         collect=CollectSettings(first_steps=8000, steps=4000, capacity=500_000),
         model=LatentConfig(base=BaseConfig("small")),
-        imagine=ImagineSettings(reward_scale=1.0),
+        imagine=ImagineSettings(reward_scale=1.0, starts=_NEAR_REWARDS),
         evaluate=EvaluateSettings(episodes=10, greedy=False),
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
+from worldmodel.data.starts import StartMix
 from worldmodel.families import Family, ModelConfig
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import LatentConfig
@@ -78,6 +79,7 @@ class ImagineSettings:
     """steps after which a dream is truncated"""
     steps: int = 49_152
     """imagined steps a round"""
+    starts: StartMix = field(default_factory=StartMix)
     rollout: int = 16
     """steps between updates, of every dream"""
     minibatch: int = 256

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from worldmodel.data.starts import StartMix, draw_starts, load_starts, save_star
 from worldmodel.errors import UserError
 
 CONTEXT = 4
-NEAR_END, BEGINNING = StartMix(0.0, 1.0, 0.0), StartMix(0.0, 0.0, 1.0)
+NEAR_END, BEGINNING, NEAR_REWARD = (StartMix(*shares) for shares in ((0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
 
 
 @pytest.fixture
@@ -52,9 +54,23 @@ def test_the_kinds_have_their_shares(reader):
     assert (starts.step == 0).mean() == pytest.approx(0.3 + 0.4 * len(reader.episodes) / reader.num_steps, abs=0.04)
 
 
+def test_starts_near_a_reward_are_5_to_20_steps_before_a_rare_one(tmp_path):
+    rewards = np.zeros(32, np.float32)
+    rewards[[25, 26]] = 1.0, -2.0
+    rare, other = replace(counted(24), rewards=rewards), replace(counted(12), rewards=rewards[:20])
+    starts = draw(buffer_of(tmp_path, [other, rare]), NEAR_REWARD)
+    assert set(starts.episode.tolist()) == {1}
+    assert set(starts.step.tolist()) == set(range(25 + 1 - 20, 26 + 1 - 5 + 1))
+
+
+def test_shares_that_are_not_whole_are_refused():
+    with pytest.raises(UserError, match="add up to 1"):
+        StartMix(0.5, 0.2, 0.2, 0.0)
+
+
 def test_a_kind_that_is_missing_is_drawn_uniformly(tmp_path):
     reader = buffer_of(tmp_path, [counted(30, 6, 9)])
-    for mix in (NEAR_END, BEGINNING):
+    for mix in (NEAR_END, BEGINNING, NEAR_REWARD):
         assert set(draw(reader, mix).step.tolist()) == {0, 1, 2}
 
 

@@ -13,8 +13,8 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError, in_short
 from worldmodel.files import write_whole
 
-NEAR_END = (5, 20)
-"""Steps before a game's end that count as near it, both included."""
+NEAR = (5, 20)
+"""Steps before a game's end, or before a rare reward, that count as near it, both included."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class StartMix:
     """share of starts 5 to 20 steps before a game terminated"""
     beginning: float = 0.3
     """share of starts at a game's first frame"""
+    near_reward: float = 0.0
+    """share of starts 5 to 20 steps before a rare reward: one of another sign than most"""
+
+    def __post_init__(self) -> None:
+        shares = (self.uniform, self.near_end, self.beginning, self.near_reward)
+        if abs(sum(shares) - 1) > 1e-6:
+            raise UserError(
+                f"the shares of starts, uniform {self.uniform:g}, near_end {self.near_end:g}, beginning"
+                f" {self.beginning:g} and near_reward {self.near_reward:g}, must add up to 1."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +74,9 @@ def draw_starts(
     if not reader.episodes:
         raise UserError("the buffer is empty: collect some play before dreams begin from it.")
     mix = mix or StartMix()
-    kind = rng.choice(3, size=count, p=[mix.uniform, mix.near_end, mix.beginning])
+    kind = rng.choice(4, size=count, p=[mix.uniform, mix.near_end, mix.beginning, mix.near_reward])
     episode, step = _uniform(reader, count, rng)
-    for index, draw in ((1, _near_end), (2, _beginning)):
+    for index, draw in ((1, _near_end), (2, _beginning), (3, _near_reward)):
         rows = np.flatnonzero(kind == index)
         if (drawn := draw(reader, len(rows), rng)) is not None:
             episode[rows], step[rows] = drawn
@@ -110,9 +120,13 @@ Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _uniform(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn:
-    drawn = rng.integers(reader.num_steps, size=count)
-    episode = np.searchsorted(reader.table.offset, drawn, side="right") - 1
-    return episode, drawn - reader.table.offset[episode]
+    return _within(reader, rng.integers(reader.num_steps, size=count))
+
+
+def _within(reader: BufferReader, steps: NDArray[np.int64]) -> Drawn:
+    """In which episodes the buffer's `steps` lie, and how far into them."""
+    episode = np.searchsorted(reader.table.offset, steps, side="right") - 1
+    return episode, steps - reader.table.offset[episode]
 
 
 def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
@@ -121,8 +135,22 @@ def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Dra
     if not len(ends):
         return None
     episode = rng.choice(ends, size=count)
-    low, high = NEAR_END
-    return episode, (table.length[episode] - rng.integers(low, high + 1, size=count)).clip(0)
+    return episode, _before(table.length[episode], rng)
+
+
+def _near_reward(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
+    signs = np.sign(reader.steps.rewards).astype(np.int64)
+    rare = np.flatnonzero(signs != np.bincount(signs + 1).argmax() - 1)
+    if not len(rare):
+        return None
+    episode, step = _within(reader, rng.choice(rare, size=count))
+    return episode, _before(step + 1, rng)
+
+
+def _before(steps: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A few steps before those that have been taken by `steps`, or the episode's first."""
+    low, high = NEAR
+    return (steps - rng.integers(low, high + 1, size=len(steps))).clip(0)
 
 
 def _beginning(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
