@@ -1,0 +1,144 @@
+"""What each part is worth: runs of Dyna with one thing left out or changed at a time, over several seeds."""
+
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.ablation import Ablation, AblationResult, open_ablation, read_ablation, write_ablation
+from experiments.changes import CHANGES, ROWS, RowName
+from experiments.cli import SettingsOptions, parse_settings, run_main
+from experiments.provenance import commit, leaves, shared
+from experiments.stopping import STOPPED
+from experiments.table import new_table
+from rl.checks import check_settings
+from rl.round_report import RoundReport
+from rl.run_folder import RunFolder
+from rl.settings import Settings
+from rl.statistics import bootstrap_interval
+
+PROGRAM = "python experiments/ablate.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SettingsOptions):
+    """Run Dyna whole, then with one thing left out or changed at a time, with several seeds; one row each.
+
+    All that is finished is kept at once; the same command goes on with what is missing, or shows the table again.
+    """
+
+    seeds: int = 3
+    """how many seeds, from --seed on"""
+    rows: tuple[RowName, ...] = ROWS
+    """what is changed; `all` is the run in which nothing is"""
+    results: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """the JSON file that keeps every return; None: docs/results/ablation_NAME.json in this folder"""
+    runs_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/ablation")
+    """where the runs are kept"""
+
+    @property
+    def path(self) -> Path:
+        """The file of results."""
+        return (self.results or Path("docs/results") / f"ablation_{self.common_name}.json").absolute()
+
+    def changed(self, row: RowName, seed: int) -> Settings:
+        """The settings of a run."""
+        return CHANGES[row].make(replace(self.settings, seed=seed))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what the command line says. Returns the exit status."""
+    options = parse_settings(Options, arguments, PROGRAM)
+    seeds = range(options.seed, options.seed + options.seeds)
+    for row in options.rows:
+        check_settings(options.changed(row, options.seed))
+    command = f"{PROGRAM} {shlex.join(arguments)}".strip()
+    ablation = open_ablation(options.path, options.game.id, shared(leaves(options.settings)), command)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        for seed in seeds:
+            for row in options.rows:
+                if str(seed) not in ablation.of(row):
+                    ablation = _run(options, ablation, row, seed, console)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped; what is finished is kept.\nTo go on: {command}", markup=False, soft_wrap=True)
+        return STOPPED
+    console.print(table_of(ablation))
+    console.print(str(options.path), highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def table_of(ablation: Ablation) -> Table:
+    """The rows that are there, each beside the one in which nothing is changed."""
+    table = new_table(f"{ablation.game}: what each part is worth", "changed")
+    for column in ("seeds", "real return", "95% interval", "against all", "dream, changing, dB", "ends, precision"):
+        table.add_column(column, justify="right", no_wrap=True)
+    whole = [result.mean for result in ablation.of("all").values()]
+    for row in ROWS:
+        if results := list(ablation.of(row).values()):
+            table.add_row(*_cells(row, results, float(np.mean(whole)) if whole else math.nan))
+    table.caption = (
+        "Means over seeds of the last agent's mean return and the last world model's scores on held-out play; interval:"
+        " bootstrap over the seeds' means. Every row of a seed has the same first random play."
+    )
+    return table
+
+
+def _cells(row: RowName, results: Sequence[AblationResult], whole: float) -> list[str]:
+    means = [result.mean for result in results]
+    low, high = bootstrap_interval(means) if len(means) > 1 else (math.nan, math.nan)
+    return [
+        CHANGES[row].words,
+        str(len(results)),
+        f"{np.mean(means):.1f}",
+        f"{low:.1f} to {high:.1f}",
+        f"{np.mean(means) / whole:.0%}",
+        _mean([result.changing for result in results], ".1f"),
+        _mean([result.end_precision for result in results], ".0%"),
+    ]
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):{form}}" if known else ""
+
+
+def _run(options: Options, ablation: Ablation, row: RowName, seed: int, console: Console) -> Ablation:
+    from experiments.dyna import train_run  # takes seconds to import
+
+    settings = options.changed(row, seed)
+    run = RunFolder((options.runs_dir / f"{options.common_name}-{row}-seed{seed}").absolute(), settings)
+    console.print(f"[bold]{row}, seed {seed}[/]: {CHANGES[row].words}", highlight=False)
+    if run.last_round < settings.rounds:
+        train_run(run, console)
+    # Read again, since other rows may be added to the same file by another process.
+    there = read_ablation(options.path) if options.path.exists() else ablation
+    ablation = replace(ablation, rows=there.rows).added(row, seed, _result(run.reports()))
+    write_ablation(options.path, ablation)
+    return ablation
+
+
+def _result(reports: Sequence[RoundReport]) -> AblationResult:
+    last = reports[-1]
+    end = last.fidelity.end if last.fidelity else None
+    return AblationResult(
+        returns=tuple(last.after.returns),
+        changing=last.score,
+        end_precision=end.scores.precision if end else None,
+        imagined_length=last.scalars["imagined/last_length"],
+        real_steps=last.real_steps + last.expert_steps,
+        seconds=sum(sum(report.seconds.values()) for report in reports),
+        commit=commit(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""What may be left out of a run, or be otherwise, to see what it is worth: one thing a row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from rl.settings import Settings
+from worldmodel.fitting import FitConfig
+
+RowName = Literal[
+    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "head_beside", "no_doubt",
+    "only_beginnings", "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
+]  # fmt: skip
+ROWS: tuple[RowName, ...] = get_args(RowName)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a row has otherwise.
+
+    Attributes:
+        words: What is different, for a person.
+        make: The settings, changed.
+    """
+
+    words: str
+    make: Callable[[Settings], Settings]
+
+
+def _fit(**changes: Any) -> Callable[[Settings], Settings]:
+    return lambda settings: replace(settings, fit=replace(settings.fit, **changes))
+
+
+def _model(**changes: Any) -> Callable[[Settings], Settings]:
+    return lambda settings: replace(settings, model=replace(settings.model, **changes))
+
+
+def _imagine(**changes: Any) -> Callable[[Settings], Settings]:
+    return lambda settings: replace(settings, imagine=replace(settings.imagine, **changes))
+
+
+def _one_prediction(settings: Settings) -> Settings:
+    fit = settings.fit
+    return _fit(unroll=1, batch_size=fit.batch_size * fit.unroll)(settings)
+
+
+def _no_base(settings: Settings) -> Settings:
+    model = replace(settings.model, base=replace(settings.model.base, name=None))
+    # As long as it is fitted with a base, at the rate that suits one from nothing.
+    steps, rate = settings.fit.base_autoencoder_steps, FitConfig().autoencoder_learning_rate
+    fit = replace(settings.fit, autoencoder_steps=steps, autoencoder_learning_rate=rate)
+    return replace(settings, model=model, fit=fit)
+
+
+def _starts_at_beginnings(settings: Settings) -> Settings:
+    starts = replace(settings.imagine.starts, uniform=0.0, near_end=0.0, beginning=1.0, near_reward=0.0)
+    return _imagine(starts=starts)(settings)
+
+
+def _horizon(times: float) -> Callable[[Settings], Settings]:
+    return lambda settings: _imagine(horizon=round(settings.imagine.horizon * times))(settings)
+
+
+def _imagined(times: float) -> Callable[[Settings], Settings]:
+    return lambda settings: _imagine(steps=round(settings.imagine.steps * times))(settings)
+
+
+CHANGES: dict[RowName, Change] = {
+    "all": Change("nothing", lambda settings: settings),
+    "no_base": Change("everything is trained from scratch", _no_base),
+    "one_prediction": Change("windows of one prediction, never of its own, as many in all", _one_prediction),
+    "any_noise": Change(
+        "half of the predictions from noise levels that the sampler never uses", _fit(sampled_share=0.5)
+    ),
+    "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
+    "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
+    "head_beside": Change("the head learns with the dynamics, from no free-running dream", _fit(head_steps=0)),
+    "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=1.0)),
+    "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),
+    "short_dreams": Change("dreams a quarter as long", _horizon(0.25)),
+    "long_dreams": Change("dreams twice as long", _horizon(2)),
+    "half_imagined": Change("half as many imagined steps", _imagined(0.5)),
+    "twice_imagined": Change("twice as many imagined steps", _imagined(2)),
+}
