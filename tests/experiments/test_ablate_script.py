@@ -79,7 +79,10 @@ def test_every_row_is_run_with_every_seed_and_kept(fake, ablate_main, tmp_path, 
     assert names == [f"cartpole-{row}-seed{seed}" for seed in (4, 5) for row in ("all", "no_shift")]
     assert [settings.model.shift for _, settings in fake.trained] == [0.5, 0.0, 0.5, 0.0]
     found = read_ablation(tmp_path / "new" / "a.json")
-    assert [(row, set(results)) for row, results in found.rows.items()] == [("all", {"4", "5"}), ("no_shift", {"4", "5"})]
+    assert [(row, set(results)) for row, results in found.rows.items()] == [
+        ("all", {"4", "5"}),
+        ("no_shift", {"4", "5"}),
+    ]
     assert found.rows["all"]["4"].returns == tuple(make_report().after.returns)
     assert "windows are never shifted" in capsys.readouterr().out
 
