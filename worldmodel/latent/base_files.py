@@ -1,5 +1,6 @@
 """A base's files: read through diffusers, from a folder or the hub, and refused if they are of another kind."""
 
+import logging
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,6 +17,10 @@ from worldmodel.latent.own_base import CARD, BaseCard, base_folder, read_card, r
 from worldmodel.latent.schedule import Schedule
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# diffusers writes this setting of its `AutoencoderTiny`, and on reading warns that nobody expects it.
+logging.getLogger("diffusers.configuration_utils").addFilter(
+    lambda record: "block_out_channels" not in record.getMessage()
+)
 _VAES: dict[str, type[Vae]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _MORE_THAN_TEXT = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
 """Settings of a U-Net that asks for more than a text: SDXL's sizes, an upscaler's noise level, an image's embedding."""
