@@ -59,8 +59,15 @@ class SettingsOptions(Settings, Start):
             settings,
             collect=replace(settings.collect, expert_policy=expert and expert.absolute()),
             cluster=replace(settings.cluster, address=self.ray_address or settings.cluster.address),
-            model=replace(settings.model, base=_absolute(settings.model.base, self.base)),
+            model=replace(settings.model, base=self._base(settings)),
         )
+
+    def _base(self, settings: Settings) -> BaseConfig:
+        """What the latent family begins from; another family leaves the preset's base aside."""
+        base = settings.model.base
+        if settings.family != "latent" and not self.base and base.name == PRESETS[self.preset]().model.base.name:
+            return replace(base, name=None)
+        return _absolute(base, self.base)
 
     def run_name(self, settings: Settings) -> str:
         """What a run with `settings`, begun from these options, is called if nobody names it."""
@@ -71,8 +78,9 @@ class SettingsOptions(Settings, Start):
     def common_name(self) -> str:
         """What runs begun from these options have in common in their names."""
         name, usual = self.settings.model.base.name, PRESETS[self.preset]().model.base.name
-        base = "" if name == usual else f"-{Path(name or NO_BASE).name.lower()}"
-        family = "" if self.family == "latent" else f"-{self.family}"
+        latent = self.family == "latent"
+        base = f"-{Path(name or NO_BASE).name.lower()}" if latent and name != usual else ""
+        family = "" if latent else f"-{self.family}"
         return f"{self._game_name()}{family}{base}{'-smoke' if self.smoke else ''}"
 
     def _game_name(self) -> str:

@@ -52,6 +52,8 @@ def check_settings(settings: Settings) -> None:
     if settings.fit.accumulate > settings.fit.batch_size:
         raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
     check_optimizer(settings.fit.optimizer)
+    if settings.collect.hold < 1:
+        raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold:g}.")
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 

@@ -28,6 +28,7 @@ class Shares:
         policy: The learning policy.
         exploring: The learning policy, which acts at random with probability `epsilon`.
         epsilon: See there.
+        hold: Steps for which random play holds an action, on average.
     """
 
     random: float = 1.0
@@ -35,6 +36,7 @@ class Shares:
     policy: float = 0.0
     exploring: float = 0.0
     epsilon: float = 0.0
+    hold: float = 1.0
 
     def __post_init__(self) -> None:
         shares = (self.random, self.expert, self.policy, self.exploring)
@@ -146,7 +148,7 @@ class Collector:
         rng = np.random.default_rng([self._seed, number, self._index, delivered])
         play = self._play = self._play or self._begin(rng)
         self._env.later_seeds = rng.spawn(1)[0]
-        players = {self._players.random(): shares.random}
+        players = {self._players.random(shares.hold): shares.random}
         for snapshot, share in ((self._expert, shares.expert), (policy, shares.policy)):
             if share:
                 players[self._trained(snapshot, world_model)] = share

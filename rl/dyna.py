@@ -209,10 +209,12 @@ class Dyna(ImaginationPPO):
     def _order(self, number: int) -> Order:
         collect = self.settings.collect
         if number == 1:
-            shares = Shares(random=1 - collect.expert, expert=collect.expert)
+            shares = Shares(random=1 - collect.expert, expert=collect.expert, hold=collect.hold)
         else:
             others = collect.random + collect.expert + collect.exploring
-            shares = Shares(collect.random, collect.expert, max(1 - others, 0.0), collect.exploring, collect.epsilon)
+            shares = Shares(
+                collect.random, collect.expert, max(1 - others, 0.0), collect.exploring, collect.epsilon, collect.hold
+            )
         policy = self._policy(number - 1) if shares.policy + shares.exploring > 1e-9 else None
         return Order(number, shares, ray.put(policy), self._crew.world_model.folder)
 

@@ -67,9 +67,9 @@ class Players:
         self._spec = spec
         self._encoder: _Encoder | None = None
 
-    def random(self) -> Player:
-        """Plays at random."""
-        return Player(RandomPolicy(self._spec), View())
+    def random(self, hold: float = 1.0) -> Player:
+        """Plays at random, every action for `hold` steps on average."""
+        return Player(RandomPolicy(self._spec, hold), View())
 
     def trained(self, snapshot: PolicySnapshot, world_model: Path | None, greedy: bool = False) -> Player:
         """Plays by the network of `snapshot`.

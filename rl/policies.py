@@ -51,18 +51,30 @@ class Policy(Protocol):
 
 
 class RandomPolicy:
-    """Takes every action equally often, each component by itself."""
+    """Takes every action equally often, each component by itself, and perhaps for a while.
+
+    Where much has to be done in a row, random actions that are held get further (Dabney et al., 2021).
+    """
 
     version = 0
     world_model_version = 0
     source: Source = "random"
 
-    def __init__(self, spec: ActionSpec) -> None:
+    def __init__(self, spec: ActionSpec, hold: float = 1.0) -> None:
+        """Play a game with the actions of `spec`; an action is held for `hold` steps on average."""
         self._spec = spec
+        self._hold = hold
+        self._held = spec.draw(np.random.default_rng(0), 0)
 
     def act(self, observations: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        """Draw actions; the observations are not looked at."""
-        return self._spec.draw(rng, len(observations))
+        """Draw actions, or go on with the last ones; the observations are not looked at."""
+        actions = self._spec.draw(rng, len(observations))
+        if self._hold > 1:
+            # Where games came or went, everybody draws anew.
+            held = rng.random(len(actions)) < (1 - 1 / self._hold) * (len(self._held) == len(actions))
+            actions[held] = self._held[np.flatnonzero(held)]
+            self._held = actions.copy()
+        return actions
 
 
 class ExploringPolicy:

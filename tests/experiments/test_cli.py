@@ -124,6 +124,13 @@ def test_a_base_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
     assert (without.settings.model.base.name, without.run_path.name) == (None, "cartpole-none-seed0")
 
 
+def test_another_family_leaves_the_presets_base_aside():
+    options = parse_options(["--family", "pixel"])
+    assert (options.settings.model.base.name, options.run_path.name) == (None, "cartpole-pixel-seed0")
+    with pytest.raises(UserError, match="leave out one of the two"):
+        parse_options(["--family", "pixel", "--base", "small"])
+
+
 def test_what_is_no_base_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         parse_options(["--base", str(tmp_path / "nowhere")])
