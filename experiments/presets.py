@@ -17,7 +17,7 @@ from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig, SamplerConfig
 
-PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari"]
+PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "plain"]
 _NEAR_REWARDS = StartMix(uniform=0.4, near_end=0.1, beginning=0.2, near_reward=0.3)
 """where points are scored seldom"""
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
@@ -43,6 +43,11 @@ def cartpole() -> Settings:
         ),
         imagine=ImagineSettings(horizon=64, steps=32_768, epochs=10, learning_rate_end=5e-5),
     )
+
+
+def plain() -> Settings:
+    """Whatever is not chosen as it is by default: our own networks from scratch, or a base from elsewhere."""
+    return Settings()
 
 
 def lunarlander() -> Settings:
@@ -90,6 +95,7 @@ PRESETS: dict[PresetName, Callable[[], Settings]] = {
     "lunarlander": lunarlander,
     "lunarlander-sd": lunarlander_sd,
     "atari": atari,
+    "plain": plain,
 }
 
 
