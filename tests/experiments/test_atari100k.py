@@ -6,10 +6,12 @@ from envs.atari_config import AtariConfig
 from experiments.atari100k import ATARI_100K, _references, reference, track
 from experiments.presets import PRESETS
 from rl.settings import GameSettings
-from worldmodel.latent.config import BaseConfig
+from worldmodel.latent.config import BaseConfig, LatentConfig
 
 PROTOCOL = replace(
-    PRESETS["atari"](), game=GameSettings("ALE/Breakout-v5", atari=AtariConfig(life_loss_ends=True))
+    PRESETS["atari"](),
+    game=GameSettings("ALE/Breakout-v5", atari=AtariConfig(life_loss_ends=True)),
+    model=LatentConfig(),
 )  # fmt: skip
 
 

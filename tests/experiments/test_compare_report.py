@@ -9,6 +9,7 @@ from experiments.compare_report import learning_curves, names_of, print_comparis
 from experiments.comparison import CompareSettings, Comparison, Point, RowResult
 from experiments.presets import PRESETS
 from rl.settings import GameSettings, Settings
+from worldmodel.latent.config import LatentConfig
 
 
 def result(*means, steps=6000):
@@ -74,7 +75,7 @@ def test_the_curves_stand_at_their_real_steps(compared):
 
 
 def test_atari_is_put_on_the_human_scale_over_games():
-    settings = replace(PRESETS["atari"](), game=GameSettings("ALE/Pong-v5"))
+    settings = replace(PRESETS["atari"](), game=GameSettings("ALE/Pong-v5"), model=LatentConfig())
     pong = comparison("ALE/Pong-v5", imagination=[result(14.6), result(14.6)], random=[result(-20.7)])
     boxing = comparison("ALE/Boxing-v5", imagination=[result(0.1), result(0.1)])
     told = shown(pong, settings, [boxing])
