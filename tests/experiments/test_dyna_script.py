@@ -8,7 +8,7 @@ from reports import FakeAlgorithm
 
 from experiments import cluster, dyna
 from experiments.cli import run_main
-from worldmodel.fitting import FitConfig
+from experiments.presets import cartpole
 
 
 class FakeConfig:
@@ -76,7 +76,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(config, tmp_path, ca
 def test_another_setting_is_refused_by_name(config, tmp_path, capsys):
     dyna_main(tmp_path)
     assert dyna_main(tmp_path, "--fit.steps", "9") == 2
-    assert f"fit.steps = {FitConfig().steps} (now 9)" in capsys.readouterr().err
+    assert f"fit.steps = {cartpole().fit.steps} (now 9)" in capsys.readouterr().err
 
 
 def test_a_misspelt_game_is_refused_before_ray_starts(config, tmp_path, capsys):

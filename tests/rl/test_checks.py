@@ -9,6 +9,7 @@ import pytest
 from experiments.presets import PRESETS, smoke
 from rl.checks import _ANY, _MAY_BE_ZERO, _SHARES, check_settings
 from rl.settings import CollectSettings, ImagineSettings, Settings
+from worldmodel.data.starts import StartMix
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig
@@ -103,6 +104,7 @@ def test_a_list_with_one_bad_number_is_refused():
         ({"collect": CollectSettings(expert_policy=Path("/nowhere"))}, "no folder /nowhere"),
         ({"imagine": ImagineSettings(dreams=2, rollout=2)}, "minibatch"),
         ({"imagine": ImagineSettings(steps=512)}, "less than one rollout"),
+        ({"imagine": ImagineSettings(starts=StartMix(near_reward=0.2))}, "near_reward 0.2\\) must add up to 1"),
         ({"model": LatentConfig(context=1)}, "model.context must be at least 2"),
         ({"family": "pixel", "pixel": PixelConfig(context=1)}, "pixel.context must be at least 2"),
         (

@@ -63,11 +63,6 @@ def test_starts_near_a_reward_are_5_to_20_steps_before_a_rare_one(tmp_path):
     assert set(starts.step.tolist()) == set(range(25 + 1 - 20, 26 + 1 - 5 + 1))
 
 
-def test_shares_that_are_not_whole_are_refused():
-    with pytest.raises(UserError, match="add up to 1"):
-        StartMix(0.5, 0.2, 0.2, 0.0)
-
-
 def test_a_kind_that_is_missing_is_drawn_uniformly(tmp_path):
     reader = buffer_of(tmp_path, [counted(30, 6, 9)])
     for mix in (NEAR_END, BEGINNING, NEAR_REWARD):

@@ -26,7 +26,7 @@ def fitted(reader, tmp_path_factory):
     config = FitConfig(
         autoencoder_steps=200,
         first_steps=150,
-        head_steps=60,
+        head_steps=200,
         head_batch_size=32,
         head_dreams=64,
         batch_size=16,

@@ -1,6 +1,6 @@
 """Where dreams begin: contexts cut from real play."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,10 @@ class StartMix:
     near_reward: float = 0.0
     """share of starts 5 to 20 steps before a rare reward: one of another sign than most"""
 
-    def __post_init__(self) -> None:
-        shares = (self.uniform, self.near_end, self.beginning, self.near_reward)
-        if abs(sum(shares) - 1) > 1e-6:
-            raise UserError(
-                f"the shares of starts, uniform {self.uniform:g}, near_end {self.near_end:g}, beginning"
-                f" {self.beginning:g} and near_reward {self.near_reward:g}, must add up to 1."
-            )
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """One for each kind of start, in the order above."""
+        return astuple(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ def draw_starts(
     if not reader.episodes:
         raise UserError("the buffer is empty: collect some play before dreams begin from it.")
     mix = mix or StartMix()
-    kind = rng.choice(4, size=count, p=[mix.uniform, mix.near_end, mix.beginning, mix.near_reward])
+    kind = rng.choice(4, size=count, p=mix.shares)
     episode, step = _uniform(reader, count, rng)
     for index, draw in ((1, _near_end), (2, _beginning), (3, _near_reward)):
         rows = np.flatnonzero(kind == index)
