@@ -30,6 +30,7 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     Attributes:
         device: Where the tensors are.
+        horizon: Steps after which a dream is truncated; infinite: never.
         action_spec: The game's actions.
         needs_reset: bool, (num_envs,): dreams whose next step begins a new one.
     """
@@ -40,7 +41,7 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """Begin with no dream at all; `horizon` None: no limit."""
         self.num_envs = num_envs
         self.device = torch.device(device)
-        self._horizon = inf if horizon is None else horizon
+        self.horizon = inf if horizon is None else horizon
         self._stacked = torch.empty(0)
         self._forget()
 
@@ -93,7 +94,7 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         begun = self.needs_reset
         self._age = torch.where(begun, 0, self._age + 1)
         terminated = terminated & ~begun
-        truncated = (cut | (self._age >= self._horizon)) & ~terminated & ~begun
+        truncated = (cut | (self._age >= self.horizon)) & ~terminated & ~begun
         self.needs_reset = terminated | truncated
         return terminated, truncated
 

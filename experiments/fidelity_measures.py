@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from experiments.config import read_config
-from experiments.fidelity_results import FidelityResults, TrainingGap
+from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, machine
 from rl.ranking import Arena, Standing, contenders, correlate
@@ -22,6 +22,7 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import StartMix, draw_starts
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
+from worldmodel.metrics.alarms import alarms
 from worldmodel.metrics.control import controllability
 from worldmodel.metrics.extractors import Extractor, distance_of, feature_extractor
 from worldmodel.metrics.frechet import FrechetScores, fid, fvd
@@ -103,6 +104,8 @@ def measure(options: "Options", command: str, console: Console) -> Measured:
         control = controllability(model, reader, options.dreams, seed, options.control_horizon)
     with progress.phase("ends and rewards", 1):
         outcomes = (*held_out_outcomes(model, reader, options.steps, seed), told_freely)
+    with progress.phase("doubt", 1):
+        alarmed = tuple(_alarms(subject, seed))
     standings = tuple(_standings(options, subject, progress)) if options.games else ()
     results = FidelityResults(
         game=subject.settings.game.id,
@@ -119,6 +122,7 @@ def measure(options: "Options", command: str, console: Console) -> Measured:
         outcomes=outcomes,
         standings=standings,
         correlation=correlate([s.dreamed.mean for s in standings], [s.real.mean for s in standings]),
+        alarms=alarmed,
         training=tuple(TrainingGap.of(load_report(f / "report.json")) for f in finished_rounds(subject.run)),
     )
     return Measured(results, films)
@@ -189,6 +193,13 @@ def _standings(options: "Options", subject: Subject, progress: ConsoleProgress) 
             standing = arena.meet(contender)
             advance(options.games, real=standing.real.mean, dreamed=standing.dreamed.mean)
         yield standing
+
+
+def _alarms(subject: Subject, seed: int) -> Iterator[RoundAlarms]:
+    """Every round's model is asked, since the newest one has no play after it."""
+    for folder in finished_rounds(subject.run):
+        model = load_world_model(folder / "world_model").to(subject.device).eval()
+        yield RoundAlarms(int(folder.name), alarms(model, subject.reader, int(folder.name) + 1, seed))
 
 
 def _horizons(longest: int) -> tuple[int, ...]:

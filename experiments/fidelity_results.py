@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rl.ranking import Correlation, Standing
 from rl.round_report import RoundReport
+from worldmodel.metrics.alarms import Alarms
 from worldmodel.metrics.control import Controllability
 from worldmodel.metrics.frechet import FrechetScores
 from worldmodel.metrics.outcomes import OutcomeScores
@@ -42,6 +43,14 @@ class TrainingGap:
 
 
 @dataclass(frozen=True)
+class RoundAlarms:
+    """How a round's world model doubts the play of the rounds after it; `alarms` is None where none is left."""
+
+    round: int
+    alarms: Alarms | None
+
+
+@dataclass(frozen=True)
 class FidelityResults:
     """Everything, as `fidelity.json` holds it.
 
@@ -60,6 +69,7 @@ class FidelityResults:
         outcomes: Ends and rewards, by what they were told from.
         standings: The returns of the same players in the dream and in the real game.
         correlation: Of their means.
+        alarms: What would be doubted of real play, by the world model of every round.
         training: Imagined and real returns as the run went on.
     """
 
@@ -77,4 +87,5 @@ class FidelityResults:
     outcomes: tuple[OutcomeScores, ...]
     standings: tuple[Standing, ...]
     correlation: Correlation
+    alarms: tuple[RoundAlarms, ...]
     training: tuple[TrainingGap, ...]

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from experiments.fidelity_results import FidelityResults, TrainingGap
+from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.table import new_table
 from rl.ranking import Correlation, Standing
 from rl.statistics import Evaluation
+from worldmodel.metrics.alarms import STRETCH
 from worldmodel.metrics.control import Controllability
 from worldmodel.metrics.events import EventScores
 from worldmodel.metrics.frechet import FrechetScores
@@ -33,6 +34,7 @@ def _tables(results: FidelityResults) -> Iterator[Table]:
     yield outcome_table(results.outcomes)
     if results.standings:
         yield standings_table(results.standings, results.correlation)
+    yield alarms_table(results.alarms)
     yield training_table(results.training)
 
 
@@ -105,6 +107,20 @@ def standings_table(standings: Sequence[Standing], correlation: Correlation) -> 
     table.caption = (
         f"{len(standings)} players: correlation {pearson}, of their ranks {spearman}; of all ways to pair the same"
         f" returns at random, a share of {chance} correlates as well."
+    )
+    return table
+
+
+def alarms_table(rounds: Sequence[RoundAlarms]) -> Table:
+    """What would be doubted of real play."""
+    columns = ("stretches of later play", "doubted as played (false alarms)", "doubted with a strange picture")
+    table = _columns("Doubt, of real play that came after the world model", "round", columns)
+    for row in rounds:
+        shares = (row.alarms.real, row.alarms.strange) if row.alarms else (None, None)
+        table.add_row(str(row.round), str(row.alarms.stretches if row.alarms else 0), *map(_told, shares))
+    table.caption = (
+        f"A stretch is up to {STRETCH} steps; strange is the picture of another stretch, at one step of each. False"
+        " alarms should stay below 0.05; a doubt that tells nothing apart has both shares alike."
     )
     return table
 

@@ -16,7 +16,8 @@ class DreamReport:
     Attributes:
         steps: Imagined steps.
         ended: Dreams that ended because the model said that the game did.
-        truncated: Dreams that were cut, at the horizon or out of doubt.
+        truncated: Dreams that were cut, at the horizon or before.
+        doubted: Those cut before it, because they were doubted.
         ended_return: Sum of the returns of the ended dreams, in the game's own reward.
         truncated_return: Sum of the returns of the truncated dreams.
         length: Sum of the lengths of ended and truncated dreams.
@@ -25,6 +26,7 @@ class DreamReport:
     steps: int = 0
     ended: int = 0
     truncated: int = 0
+    doubted: int = 0
     ended_return: float = 0.0
     truncated_return: float = 0.0
     length: int = 0
@@ -62,6 +64,11 @@ class DreamReport:
         """Share of the finished dreams that the model ended."""
         return _mean(self.ended, self.finished)
 
+    @property
+    def doubted_share(self) -> float:
+        """Share of the finished dreams that were cut out of doubt."""
+        return _mean(self.doubted, self.finished)
+
 
 def _mean(total: float, count: int) -> float:
     return total / count if count else float("nan")
@@ -70,7 +77,9 @@ def _mean(total: float, count: int) -> float:
 class DreamTally:
     """Follows dreams over rollouts, on their device."""
 
-    def __init__(self, dreams: int, device: torch.device) -> None:
+    def __init__(self, dreams: int, horizon: float, device: torch.device) -> None:
+        """Follow so many dreams, which are truncated after `horizon` steps."""
+        self._horizon = horizon
         self._returns = torch.zeros(dreams, device=device)
         self._lengths = torch.zeros(dreams, device=device)
 
@@ -85,10 +94,15 @@ class DreamTally:
             going_on = ~(rollout.terminated[t] | rollout.truncated[t])
             self._returns *= going_on
             self._lengths *= going_on
-        return _summarize(played, returns, lengths, rollout.terminated, rollout.truncated & ~rollout.terminated)
+        cut = rollout.truncated & ~rollout.terminated
+        return _summarize(played, returns, lengths, rollout.terminated, cut, cut & (lengths < self._horizon))
 
 
-def _summarize(played: Tensor, returns: Tensor, lengths: Tensor, ended: Tensor, cut: Tensor) -> DreamReport:
-    sums = [played, ended, cut, returns * ended, returns * cut, lengths * (ended | cut)]
-    steps, num_ended, num_cut, ended_return, cut_return, length = torch.stack([s.sum().double() for s in sums]).tolist()
-    return DreamReport(int(steps), int(num_ended), int(num_cut), ended_return, cut_return, int(length))
+def _summarize(
+    played: Tensor, returns: Tensor, lengths: Tensor, ended: Tensor, cut: Tensor, doubted: Tensor
+) -> DreamReport:
+    counts = [played, ended, cut, doubted, lengths * (ended | cut)]
+    sums = torch.stack([s.sum().double() for s in (*counts, returns * ended, returns * cut)]).tolist()
+    steps, num_ended, num_cut, num_doubted, length = map(int, sums[:5])
+    ended_return, cut_return = sums[5:]
+    return DreamReport(steps, num_ended, num_cut, num_doubted, ended_return, cut_return, length)

@@ -248,6 +248,7 @@ class Dyna(ImaginationPPO):
             "imagined/return": total.mean_return,
             "imagined/length": total.mean_length,
             "imagined/ended_share": total.ended_share,
+            "imagined/doubted_share": total.doubted_share,
             "imagined/last_length": seen.mean_length,
         }
 

@@ -39,11 +39,13 @@ class Dreams(Protocol):
 
     Attributes:
         num_envs: How many dreams.
+        horizon: Steps after which a dream is truncated; infinite: never.
         needs_reset: bool, (dreams,): whose next step ignores its action, pays nothing and starts a new dream.
         world_model: The model that is dreamed in, or whose eyes see the real game.
     """
 
     num_envs: int
+    horizon: float
     needs_reset: Tensor
     world_model: Any
 
@@ -118,7 +120,7 @@ class ImaginationEnvRunner(SingleAgentEnvRunner):
     def _restart(self) -> None:
         self._observations = self.dreams.reset_tensors(self._seed)
         self._seed = None
-        self._tally = DreamTally(self.num_envs, self._device)
+        self._tally = DreamTally(self.num_envs, self.dreams.horizon, self._device)
         self._needs_initial_reset = False
 
     def _advance(self, rollout: Rollout, t: int) -> None:

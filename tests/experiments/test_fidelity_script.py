@@ -71,6 +71,7 @@ def test_everything_is_written_and_can_be_read_again(measured):
         "round 1, sampled",
     ]
     assert all(len(standing.dreamed.returns) == 2 for standing in results.standings)
+    assert [(row.round, row.alarms) for row in results.alarms] == [(1, None)], "no play came after the only round"
     assert [(row.round, row.imagined_return, row.real_return) for row in results.training] == [(1, 40.0, 50.0)]
 
 

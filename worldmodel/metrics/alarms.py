@@ -1,0 +1,78 @@
+"""How often real play would be doubted, which it should not, and play with a wrong picture, which it should."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.base import WorldModel
+from worldmodel.data.reader import BufferReader
+from worldmodel.data.segment import Segment
+from worldmodel.data.windows import WindowSampler, segment
+
+STRETCH = 48
+"""steps of a stretch of play, as many as a dream has by default"""
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """Which stretches of play are doubted; each is `STRETCH` steps long, or as long as its game went on.
+
+    Attributes:
+        stretches: How many there were.
+        real: Share of them in which some step is doubted: false alarms.
+        strange: The same share, of one step of each stretch, any, that brings the picture of another stretch.
+    """
+
+    stretches: int
+    real: float
+    strange: float
+
+
+def alarms(model: WorldModel, reader: BufferReader, since: int, seed: int) -> Alarms | None:
+    """Judge a model's doubt by the play of round `since` and later ones; None where there is none.
+
+    Let it be play that came after the model: then neither the model nor the limit of its doubt knows it.
+    """
+    sampler = WindowSampler(reader, model.context, 1, "all")
+    steps = _played_since(reader, sampler, since)
+    if not len(steps):
+        return None
+    episode, time = sampler.where(steps)
+    _, stretch = np.unique(np.stack([episode, time // STRETCH]), axis=1, return_inverse=True)
+    largest = np.zeros(stretch.max() + 1, np.float32)
+    play = (segment(reader, sampler.at(part)) for part in _batches(steps))
+    np.maximum.at(largest, stretch.ravel(), _doubt(model, play))
+
+    order = np.random.default_rng(seed).permutation(len(steps))
+    _, first = np.unique(stretch.ravel()[order], return_index=True)
+    struck = segment(reader, sampler.at(steps[order[first]]))
+    doubt = _doubt(model, [_with_pictures_of_others(struck)])
+    limit = float(model.doubt_limit)
+    return Alarms(len(largest), float(np.mean(largest > limit)), float(np.mean(doubt > limit)))
+
+
+def _played_since(reader: BufferReader, sampler: WindowSampler, number: int) -> NDArray[np.int64]:
+    later = np.array([record.info.round >= number for record in reader.episodes], np.bool_)
+    steps = np.arange(sampler.num_steps)
+    return steps[later[sampler.where(steps)[0]]]
+
+
+def _batches(steps: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.split(steps, range(_BATCH, len(steps), _BATCH))
+
+
+@torch.no_grad()
+def _doubt(model: WorldModel, play: Iterable[Segment]) -> NDArray[np.float32]:
+    device = next(model.parameters()).device
+    told = [model.read(part.frames.to(device), part.actions.to(device), part.mask.to(device)) for part in play]
+    return torch.cat([step.doubt for step in told]).cpu().numpy()
+
+
+def _with_pictures_of_others(play: Segment) -> Segment:
+    frames = play.frames.clone()
+    frames[:, -1] = play.frames[:, -1].roll(1, 0)
+    return replace(play, frames=frames)
