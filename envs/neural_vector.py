@@ -14,7 +14,7 @@ from envs.models import ModelSource, WeightSource, open_model, renew_model
 from envs.pool import StartPool, check_starts, chosen_start, fill_pool
 from envs.stack import choose, stack_push
 from envs.tensors import StepTensors, TensorVectorEnv, as_array
-from worldmodel.base import Dream
+from worldmodel.base import Dream, WorldModel
 from worldmodel.data.starts import Starts, load_starts
 from worldmodel.errors import UserError
 from worldmodel.spaces import Observation
@@ -41,6 +41,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         starts: Starts | None = None,
         doubt_limit: float | None = None,
         shuffled: bool = False,
+        steps_ahead: int = 0,
         device: str | torch.device = "cpu",
         seed: int = 0,
         render_mode: str | None = None,
@@ -56,6 +57,8 @@ class NeuralVectorEnv(TensorVectorEnv):
             starts: The real contexts that dreams begin from; None: those in the model's folder, if it has any.
             doubt_limit: A dream whose doubt exceeds this is truncated; None: as the model was measured on real play.
             shuffled: Give each dream the action that was meant for another one: a game that can't be learned.
+            steps_ahead: How many steps of all dreams are to come. Where they will take long, a faster way to compute
+                them is tried at the first one: compiled, in bfloat16.
             device: Where to dream.
             seed: Seeds every random number until `reset` is given a seed.
             render_mode: "rgb_array", or None.
@@ -70,6 +73,8 @@ class NeuralVectorEnv(TensorVectorEnv):
         self.world_model = open_model(world_model, self.device)
         self._observation, self._stack, self._shuffled = observation, stack, shuffled
         self._given_limit = doubt_limit
+        self._steps_ahead = steps_ahead
+        self._hastened: WorldModel | None = None
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._set_spaces(self.world_model.action_spec, self._space())
         self._dreams: Dream | None = None
@@ -127,7 +132,9 @@ class NeuralVectorEnv(TensorVectorEnv):
         if self._dreams is None:
             raise gym.error.ResetNeeded("call reset before step")
         fresh = self._begun().draw(self.num_envs, self._generator)
-        dreams, step = self.world_model.step(self._dreams, self._acted(actions), self._generator)
+        acted = self._acted(actions)
+        self._hasten(self._dreams, acted)
+        dreams, step = self.world_model.step(self._dreams, acted, self._generator)
         begun = self.needs_reset
         stacked = stack_push(self._stacked, self.world_model.observe(dreams, self._observation))
         self._dreams = dreams.where(begun, fresh.dreams)
@@ -166,6 +173,11 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._forget()
         self._dreams, self._stacked = starts.dreams, starts.stacks
         return self._stacked
+
+    def _hasten(self, dreams: Dream, actions: Tensor) -> None:
+        if self._steps_ahead and self._hastened is not self.world_model:
+            self.world_model.hasten(dreams, actions, self._steps_ahead)
+            self._hastened = self.world_model
 
     def _doubt_limit(self) -> Tensor | float:
         return self.world_model.doubt_limit if self._given_limit is None else self._given_limit

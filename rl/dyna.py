@@ -195,7 +195,7 @@ class Dyna(ImaginationPPO):
             config.environment("envs:RealDreams-v0", env_config=face | real)
             config.learners(num_gpus_per_learner=resources.agent_gpus)
         else:
-            config.dream_in(world_model, imagine, resources.agent_gpus)
+            config.dream_in(world_model, imagine, resources.agent_gpus, self.settings.rounds)
         return config.rl_module(rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config=self._network))
 
     def _collect(self, number: int) -> None:

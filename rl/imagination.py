@@ -253,17 +253,24 @@ class ImaginationPPOConfig(PixelPPOConfig):
             grad_clip=settings.max_grad_norm,
         )
 
-    def dream_in(self, world_model: Path, settings: ImagineSettings, gpus: float | None = None) -> Self:
+    def dream_in(
+        self, world_model: Path, settings: ImagineSettings, gpus: float | None = None, rounds: int = 1
+    ) -> Self:
         """Dream in a world model.
 
         Args:
             world_model: The model's folder.
             settings: How to dream.
+            rounds: How many times as many steps as `settings` say are to come.
             gpus: Share of a GPU for agent and dreams; None: a whole one if there is any.
         """
         gpus = float(torch.cuda.is_available()) if gpus is None else gpus
         self.learners(num_gpus_per_learner=gpus)
-        only = {"shuffled": settings.dream == "shuffled", "doubt_limit": settings.doubt_limit}
+        only = {
+            "shuffled": settings.dream == "shuffled",
+            "doubt_limit": settings.doubt_limit,
+            "steps_ahead": rounds * settings.steps // settings.dreams,
+        }
         return self.environment("envs:NeuralEnv-v0", env_config=dream_face(world_model, settings, gpus) | only)
 
     def validate(self) -> None:

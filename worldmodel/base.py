@@ -1,6 +1,7 @@
 """The contract every family of world models keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.data.segment import Segment
+from worldmodel.fastest import Network, fastest
 from worldmodel.spaces import ActionSpec, Observation
 
 
@@ -77,6 +79,40 @@ class WorldModel(nn.Module, ABC):
     action_spec: ActionSpec
     frame_shape: tuple[int, int, int]
     context: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ways: dict[nn.Module, Network] = {}
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Those that a step of a dream goes through, where there are faster ways to compute them."""
+        return ()
+
+    def by(self, network: nn.Module) -> Network:
+        """The network in the way that `hasten` found for it."""
+        return self._ways.get(network, network)
+
+    @torch.no_grad()
+    def hasten(self, dream: Dream, actions: Tensor, times: int) -> None:
+        """Dream in the fastest way from here on, if steps like this one are to be taken so many times.
+
+        The ways are tried; see `worldmodel.fastest`. They stay when other weights are loaded.
+
+        Args:
+            dream: Dreams like those to come.
+            actions: As in `step`.
+            times: How many steps are to come. Where they do not take long, all stays as it is.
+        """
+        if not self.networks:
+            return
+        generator = torch.Generator(actions.device)
+
+        def step(ways: Sequence[Network]) -> None:
+            self._ways = dict(zip(self.networks, ways, strict=True))
+            self.step(dream, actions, generator)
+
+        self._ways = dict(zip(self.networks, fastest(self.networks, step, times), strict=True))
 
     @property
     def doubt_limit(self) -> Tensor | float:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from worldmodel.errors import UserError
 
 OptimizerName = Literal["adamw", "adafactor", "adamw8bit"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Weighting = Literal["none", "min_snr", "edm"]
 PretrainStage = Literal["autoencoder", "dynamics"]
 """What a base of our own is trained in, one after the other."""
@@ -42,8 +42,9 @@ class FitConfig:
     """parts that a batch is taken in, one after another: a part's memory, the whole batch's gradients"""
     checkpointing: bool = False
     """compute the U-Net's activations again in the backward pass: less memory, about a third more time"""
-    precision: Precision = "fp32"
-    """arithmetic of the U-Net and the head (autocast); their weights stay in float32"""
+    precision: Precision = "auto"
+    """arithmetic of the U-Net and the head (autocast); their weights stay in float32. auto: float32, but the dynamics
+    compiled and in bfloat16 where a long stage is faster so, which is tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     sampled_share: float = 0.5
@@ -92,7 +93,12 @@ class Stage:
     @property
     def makes_dreams(self) -> bool:
         """Whether it teaches how the game goes on, not how its pictures look."""
-        return self.name in ("dynamics", "adapter", "head")
+        return self.makes_motion or self.name == "head"
+
+    @property
+    def makes_motion(self) -> bool:
+        """Whether it teaches which picture comes next."""
+        return self.name in ("dynamics", "adapter")
 
 
 class Fitter(Protocol):

@@ -346,3 +346,14 @@ def test_nothing_of_a_dream_keeps_a_graph():
     env = make(2, world_model=model)
     env.reset_tensors(0)
     assert not any(tensor.requires_grad for tensor in env.step_tensors(torch.zeros(2, dtype=torch.int64)))
+
+
+def test_dreams_are_hastened_once_for_each_model_and_only_where_steps_are_announced(monkeypatch):
+    asked = []
+    monkeypatch.setattr(CountingWorldModel, "hasten", lambda model, dream, actions, times: asked.append((model, times)))
+    for steps_ahead in (0, 500):
+        env = make(steps_ahead=steps_ahead)
+        env.reset_tensors(0)
+        for _ in range(3):
+            env.step_tensors(torch.zeros(env.num_envs, dtype=torch.int64))
+    assert asked == [(env.world_model, 500)]

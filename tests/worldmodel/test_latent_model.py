@@ -65,7 +65,7 @@ def test_context_action_and_target_belong_together_at_every_step(windows, residu
     losses = totals(model, windows)
     assert losses.pop("denoising") < 1e-6
     assert losses == dict.fromkeys(losses, 0.0)
-    assert len(model.denoiser.contexts) == HORIZON
+    assert sum(map(len, model.denoiser.contexts)) == (HORIZON - 1 + HORIZON) * len(windows.mask)
 
 
 # Windows with room for the steps past an end.
@@ -144,10 +144,53 @@ def test_an_off_by_one_is_noticed(windows, change, noticed):
     assert noticed == "denoising" or of_steps(knowing(SIZE), change(windows))[noticed] > 0.01
 
 
+def at_once(asked):
+    """Of what the denoiser was asked, what it learned from: the last call, step by step."""
+    *rehearsed, learned = asked
+    steps = learned.unflatten(0, (HORIZON, -1))
+    assert len(rehearsed) == HORIZON - 1
+    assert all(torch.equal(one, other) for one, other in zip(rehearsed, steps, strict=False))
+    return steps
+
+
+class OneByOne(LatentLosses):
+    """Learns from each step of the windows before it goes on to the next."""
+
+    def _rehearse(self, segment, latents):
+        self.questions = super()._rehearse(segment, latents)
+        return self.questions
+
+    def descend(self, segment):
+        """The gradients of the denoising loss."""
+        next(self.of_frames(segment))
+        self._model.zero_grad()
+        there = segment.mask[:, segment.context :]
+        parts = zip(*(tensor.unflatten(0, (segment.horizon, -1)) for tensor in self.questions), strict=True)
+        for k, part in enumerate(parts):
+            asked = type(self.questions)(*part)
+            error = (self._denoise(*asked.question) - asked.answer).square().mean((1, 2, 3))
+            ((error * there[:, k]).sum() / there[:, k].sum() / segment.horizon).backward()
+        return {name: p.grad for name, p in self._model.named_parameters() if p.grad is not None}
+
+
+def test_learning_from_all_steps_at_once_is_learning_from_one_after_another():
+    model, segment = tiny(shift=0.0).train(), random_segment()
+    losses = OneByOne(model)
+    torch.manual_seed(0)
+    one_by_one = losses.descend(segment)
+    model.zero_grad()
+    torch.manual_seed(0)
+    next(LatentLosses(model).of_frames(segment))["denoising"].backward()
+    assert one_by_one.keys() == {name for name, p in model.named_parameters() if p.grad is not None}
+    for name, gradient in one_by_one.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, gradient, rtol=1e-3, atol=1e-6)
+
+
 def test_the_history_is_the_one_that_led_through_the_context(windows):
     model = knowing(SIZE)
     model.losses(windows)
-    for k, (context, history) in enumerate(zip(model.denoiser.contexts, model.denoiser.histories, strict=True)):
+    asked = zip(at_once(model.denoiser.contexts), at_once(model.denoiser.histories), strict=True)
+    for k, (context, history) in enumerate(asked):
         there = windows.mask[:, CONTEXT + k]
         count, led, _ = told(context[there])
         assert history.shape == (256, CONTEXT)
@@ -160,7 +203,7 @@ def test_the_history_is_the_one_that_led_through_the_context(windows):
 def test_unrolled_steps_go_on_from_the_models_own_prediction(windows):
     model = knowing(SIZE)
     model.losses(windows)
-    first, second, third = model.denoiser.contexts
+    first, second, third = at_once(model.denoiser.contexts)
     torch.testing.assert_close(second[:, :-1], first[:, 1:])
     torch.testing.assert_close(third[:, :-1], second[:, 1:])
     wrong = knowing(SIZE)
@@ -169,7 +212,7 @@ def test_unrolled_steps_go_on_from_the_models_own_prediction(windows):
     wrong.denoiser.register_forward_pre_hook(lambda _, inputs: contexts.append(inputs[2]))
     wrong.losses(windows)
     real = wrong.autoencoder.encode(windows.frames[:, CONTEXT])
-    assert not torch.allclose(contexts[1][:, -1], real, atol=0.1)
+    assert not torch.allclose(at_once(contexts)[1][:, -1], real, atol=0.1)
 
 
 def test_a_dream_of_the_counting_game_counts(windows):

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from diffusers.models.embeddings import TimestepEmbedding
 from peft import PeftModel
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from worldmodel.actions import ActionEncoder
 from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.spaces import ActionSpec
+
+_THIN = 16
+"""numbers in an attention head from which on fused attention is faster"""
 
 
 class Conditioner(nn.Module):
@@ -53,7 +57,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, unet: UNet2DConditionModel, conditioner: Conditioner) -> None:
         super().__init__()
-        self.unet = unet
+        self.take(unet)
         self.conditioner = conditioner
         self.dtype = torch.float32
 
@@ -72,6 +76,11 @@ class Denoiser(nn.Module):
             tokens, vector = self.conditioner(actions, level)
             return self.unet(stacked, timesteps, tokens, class_labels=vector).sample.float()
 
+    def take(self, unet: UNet2DConditionModel) -> None:
+        """Predict with this U-Net."""
+        _multiply_in_thin_heads(unet)
+        self.unet = unet
+
     def cast(self, dtype: torch.dtype) -> None:
         """Keep the weights in `dtype` from here on, and compute with it."""
         self.to(dtype)
@@ -79,6 +88,13 @@ class Denoiser(nn.Module):
 
     def _precision(self, device: str) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(device, self.dtype)
+
+
+def _multiply_in_thin_heads(unet: UNet2DConditionModel) -> None:
+    """Where attention heads are thin, matrices are multiplied faster one by one than in a fused attention."""
+    for module in unet.modules():
+        if isinstance(module, Attention) and module.inner_dim // module.heads < _THIN:
+            module.set_processor(AttnProcessor())
 
 
 def plain_denoiser(denoiser: nn.Module) -> Denoiser:

@@ -1,7 +1,8 @@
 """Fitting the latent family to a buffer."""
 
+import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
+from worldmodel.fastest import Compiled, Network, fastest
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
@@ -69,6 +71,7 @@ class LatentFitter:
         self._steps = WindowSampler(reader, SEEN, 1)
         self._outcomes = OutcomeSampler(reader, self._steps)
         self._ever_trained: dict[int, int] = {}
+        self._denoise: Network = self.model.denoiser
 
     def stages(self, first: bool) -> list[Stage]:
         """What a round consists of; `first` says whether the model is still untrained."""
@@ -96,6 +99,8 @@ class LatentFitter:
             progress: Tells how far the stage has come, 0 to 1, where that is no matter of `stage.steps`.
         """
         trained = self.prepare(stage, seed)
+        if stage.makes_motion and self.config.precision == "auto":
+            self._hasten(stage)
         # Small updates vanish in lower precision: what is trained is in float32 while it is.
         self._dtypes = [parameter.dtype for parameter in trained]
         self._keep_in([torch.float32] * len(trained))
@@ -116,8 +121,7 @@ class LatentFitter:
         self.model.to(self._device)
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
-        weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
-        self._losses = LatentLosses(self.model, weigh, self.config.sampled_share)
+        self._losses = self._losses_by(self.model.denoiser)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
             if self.model.config.shift:
@@ -147,6 +151,8 @@ class LatentFitter:
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._descent.adopt()
+        if isinstance(self._denoise, Compiled):
+            self._denoise.release()
         self._keep_in(self._dtypes)
         self.model.eval()
         if self._stage.name == "head":
@@ -229,6 +235,28 @@ class LatentFitter:
     def _keep_in(self, dtypes: list[torch.dtype]) -> None:
         for parameter, dtype in zip(self._trained, dtypes, strict=True):
             parameter.data = parameter.data.to(dtype)
+
+    def _hasten(self, stage: Stage) -> None:
+        """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
+        if isinstance(self._denoise, Compiled) and self._denoise.network is self.model.denoiser:
+            self._denoise.lay_out()
+        else:
+            self.model.train()
+            drawn, self._rng = self._rng, copy.deepcopy(self._rng)
+            with torch.random.fork_rng():
+                batch = self.draw()
+                (self._denoise,) = fastest([self.model.denoiser], lambda ways: self._try(ways, batch), stage.steps)
+            self._rng = drawn
+        self._losses = self._losses_by(self._denoise)
+
+    def _try(self, ways: Sequence[Network], batch: Segment | PictureBatch) -> None:
+        self._losses = self._losses_by(*ways)
+        for part in self.losses(batch):
+            torch.stack(list(part.values())).sum().backward()
+
+    def _losses_by(self, denoise: Network) -> LatentLosses:
+        weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
+        return LatentLosses(self.model, weigh, self.config.sampled_share, denoise)
 
     def _rate(self) -> float:
         config = self.config

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from worldmodel.data.outcomes import Balance
 from worldmodel.data.segment import Segment
+from worldmodel.fastest import Network
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.shift import shift
 from worldmodel.latent.told import Told
@@ -32,6 +34,37 @@ class _Counted:
     outcomes: Tensor
 
 
+class _Asked(NamedTuple):
+    """What the denoiser is asked of a batch of frames, and what it should answer.
+
+    Attributes:
+        noisy: The frames under noise.
+        timesteps: int64, (batch,).
+        context: As in `Told`.
+        actions: As in `Told`.
+        level: As in `Told`.
+        answer: What is to be predicted, of the shape of `noisy`.
+        newest: The newest latents that are seen.
+        target: The latents of the frames.
+        dropped: bool, (batch,): where nothing is told.
+    """
+
+    noisy: Tensor
+    timesteps: Tensor
+    context: Tensor
+    actions: Tensor
+    level: Tensor
+    answer: Tensor
+    newest: Tensor
+    target: Tensor
+    dropped: Tensor
+
+    @property
+    def question(self) -> tuple[Tensor, ...]:
+        """The denoiser's arguments."""
+        return self[:5]
+
+
 _Outcomes = Callable[[Segment, Tensor, int, _Counted], dict[str, Tensor]]
 """Losses of what a step brings beside its picture; see `LatentLosses._outcomes`."""
 
@@ -48,15 +81,23 @@ class LatentLosses:
     so do the gradients.
     """
 
-    def __init__(self, model: LatentWorldModel, weigh: Weigh = torch.ones_like, sampled_share: float = 0.5) -> None:
+    def __init__(
+        self,
+        model: LatentWorldModel,
+        weigh: Weigh = torch.ones_like,
+        sampled_share: float = 0.5,
+        denoise: Network | None = None,
+    ) -> None:
         """Losses of `model`.
 
         Args:
             model: Whose.
             weigh: Says how much each noise level counts; by default all alike.
             sampled_share: Share of the predictions made from noise levels that the sampler uses, the others from any.
+            denoise: The model's denoiser in another way of computing it; None: as it is.
         """
         self._model = model
+        self._denoise = model.denoiser if denoise is None else denoise
         self._weigh = weigh
         self._sampled_share = sampled_share
 
@@ -103,21 +144,40 @@ class LatentLosses:
             yield self._model.head.losses(outcome, *told, balance)
 
     def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted, outcomes: _Outcomes) -> dict[str, Tensor]:
-        history = self._model.known(segment.actions, segment.mask)
-        context = latents[:, : segment.context]
+        asked = self._rehearse(segment, latents)
+        predicted = self._denoise(*asked.question)
+        error = self._weigh(asked.timesteps) * (predicted - asked.answer).square().mean((1, 2, 3))
+        there = segment.mask[:, segment.context :].T
+        denoising = (error.view(there.shape) * there).sum(1) / counted.frames
+        guesses = self._guess(asked, predicted.detach()).unflatten(0, there.shape).transpose(0, 1)
+        dreamed = torch.cat([latents[:, : segment.context], guesses], dim=1)
         terms: list[dict[str, Tensor]] = []
         for k in range(segment.horizon):
-            now = segment.context + k
-            error, predicted = self._denoising(context, history[:, k:now], latents[:, now])
-            loss = (error * segment.mask[:, now]).sum() / counted.frames[k]
-            dreamed = torch.cat([context[:, -2:], predicted[:, None]], dim=1)
-            pictures = torch.cat([latents[:, now - 2 : now + 1], dreamed])
-            terms.append({"denoising": loss} | outcomes(segment, pictures, k, counted))
-            context = torch.cat([context[:, 1:], predicted[:, None]], dim=1)
+            last = slice(segment.context + k - 2, segment.context + k + 1)
+            pictures = torch.cat([latents[:, last], dreamed[:, last]])
+            terms.append({"denoising": denoising[k]} | outcomes(segment, pictures, k, counted))
         return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
-    def _denoising(self, context: Tensor, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The denoising error on one frame, (batch,), and the frame as predicted from that noise (detached)."""
+    @torch.no_grad()
+    def _rehearse(self, segment: Segment, latents: Tensor) -> _Asked:
+        """Dream along the windows to find what the denoiser has to be asked of every frame, those of each step in turn.
+
+        No gradient passes from one guess to the next, so the steps can be learned from all at once: that costs a few
+        more predictions, which need no gradient, and spares the small batches.
+        """
+        history = self._model.known(segment.actions, segment.mask)
+        context = latents[:, : segment.context]
+        asked: list[_Asked] = []
+        for k in range(segment.horizon):
+            if asked:
+                guess = self._guess(asked[-1], self._denoise(*asked[-1].question))
+                context = torch.cat([context[:, 1:], guess[:, None]], dim=1)
+            now = segment.context + k
+            asked.append(self._ask(context, history[:, k:now], latents[:, now]))
+        return _Asked(*map(torch.cat, zip(*asked, strict=True)))
+
+    def _ask(self, context: Tensor, actions: Tensor, target: Tensor) -> _Asked:
+        """Draw what the denoiser is asked of the frame `target`."""
         model, batch, device = self._model, len(target), target.device
         strength = model.config.max_context_noise * torch.rand(batch, device=device)
         strength = strength * (torch.rand(batch, device=device) < 0.5)
@@ -127,13 +187,15 @@ class LatentLosses:
         clean = model.reduce(target, seen[:, -1])
         noisy, answer = model.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
         told, dropped = self._withhold(model.told(seen, actions, level))
-        predicted = model.denoiser(noisy, timesteps, *told)
-        error = self._weigh(timesteps) * (predicted - answer).square().mean((1, 2, 3))
-        with torch.no_grad():
-            guess = model.restore(model.sampler.clean(noisy, predicted.detach(), timesteps), seen[:, -1])
-            # A guess without a context is no step of this game: go on from what really came.
-            guess = torch.where(dropped.view(-1, 1, 1, 1), target, guess)
-        return error, guess
+        return _Asked(noisy, timesteps, *told, answer=answer, newest=seen[:, -1], target=target, dropped=dropped)
+
+    @torch.no_grad()
+    def _guess(self, asked: _Asked, predicted: Tensor) -> Tensor:
+        """The frames as predicted from their noise."""
+        model = self._model
+        guess = model.restore(model.sampler.clean(asked.noisy, predicted, asked.timesteps), asked.newest)
+        # A guess without a context is no step of this game: go on from what really came.
+        return torch.where(asked.dropped.view(-1, 1, 1, 1), asked.target, guess)
 
     def _outcomes(self, segment: Segment, pictures: Tensor, k: int, counted: _Counted) -> dict[str, Tensor]:
         """The head's losses on the real step `k` and on the same step as the model dreamed it, half each.

@@ -81,6 +81,11 @@ class LatentWorldModel(WorldModel):
             self.cast(getattr(torch, config.base.dtype))
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """See `WorldModel.networks`."""
+        return self.denoiser, self.head
+
+    @property
     def has_base(self) -> bool:
         """Whether it began from a trained diffusion model, so that only an adapter has to be trained."""
         return self.origin is not None
@@ -348,8 +353,8 @@ class LatentWorldModel(WorldModel):
         return self.autoencoder.standard(clean) if self.knows_raw else clean
 
     def _outcome(self, latents: Tensor, actions: Tensor, generator: torch.Generator | None) -> Step:
-        outcome = self.head(latents, actions)
         head = self.head
+        outcome = self.by(head)(latents, actions)
         rewards, terminated = head.draw(outcome, generator)
         return Step(
             rewards, terminated, head.doubt(outcome), head.end_probability(outcome), head.sign_probabilities(outcome)
@@ -358,8 +363,9 @@ class LatentWorldModel(WorldModel):
     def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         told = self.told(seen, actions, level)
         if self.guidance != 1:
-            return guided(self.denoiser, told, self.null(told), self.guidance)
-        return lambda noisy, timesteps: self.denoiser(noisy, timesteps, *told)
+            return guided(self.by(self.denoiser), told, self.null(told), self.guidance)
+        denoise = self.by(self.denoiser)
+        return lambda noisy, timesteps: denoise(noisy, timesteps, *told)
 
     def _as_known(self, latents: Tensor) -> Tensor:
         """Latents in the scale that the denoiser knows: one from elsewhere its own, ours unit variance."""

@@ -192,7 +192,7 @@ def _fill(model: LatentWorldModel, folder: Path, own: tuple[str, ...], variant: 
     if "vae" in own:
         model.autoencoder.vae.load_state_dict(load_file(_weights(folder / "vae", variant)))
     if "unet" in own:
-        denoiser.unet = _read_unet(folder / "unet", variant, denoiser.dtype)
+        denoiser.take(_read_unet(folder / "unet", variant, denoiser.dtype))
     _add(denoiser, load_file(folder / "conditioner.safetensors"))
     statistics = load_file(folder / "latents.safetensors")
     for name, statistic in _statistics(model).items():
