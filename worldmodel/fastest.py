@@ -12,8 +12,8 @@ from worldmodel.errors import in_short
 
 Network = Callable[..., Any]
 
-LONG = 60.0
-"""seconds of plain calls below which no other way is tried: compiling alone takes about as long"""
+LONG = 300.0
+"""seconds of plain work below which no other way is tried: two cores compile for minutes, the first time"""
 _TRIES = 3
 _GAIN = 0.9
 """share of the plain way's time that another may take at most: less gain is not worth its rounding"""
@@ -59,7 +59,7 @@ def fastest(
     Args:
         networks: Which.
         work: Uses the networks it is given as they will be used.
-        times: How often. Where the plain way takes less than `LONG` seconds for all of it, it is taken.
+        times: How often. Where the plain way takes less than `LONG` seconds for all of it, it is taken untried.
     """
     if _seconds(work, networks, 1) * times < LONG:
         return networks

@@ -75,7 +75,7 @@ class FitConfig:
     ema_decay: float = 0.995
     """decay of the averaged weights; a fit ends by adopting them"""
     bf16: bool = True
-    """train the autoencoder in bfloat16 where that is faster (on the CPU its convolutions are)"""
+    """train the autoencoder and, if precision is auto, the head in bfloat16, in which convolutions are faster"""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Head(nn.Module):
             pictures: (batch, 3, channels, h, w): the last two and the one that came.
             actions: (batch, *spec.shape), the action between the last two of them.
         """
-        logits = torch.stack([member(pictures.flatten(1, 2), actions) for member in self.members]).float()
+        seen = pictures.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        logits = torch.stack([member(seen, actions) for member in self.members]).float()
         return Outcome(rewards=logits[..., :-1], terminated=logits[..., -1])
 
     def losses(

@@ -9,7 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 from worldmodel import fastest as module
 from worldmodel.fastest import Compiled, fastest
 
-TIMES = 10_000
+TIMES = 100_000
 
 
 class Network(nn.Module):

@@ -297,8 +297,11 @@ class LatentFitter:
             yield part
 
     def _precision(self) -> AbstractContextManager[object]:
-        pictures = "bf16" if self.config.bf16 or self.model.config.base.dtype == "bfloat16" else "fp32"
-        name = pictures if self._stage.name in _PICTURE_PARTS else self.config.precision
+        config, name = self.config, self.config.precision
+        if self._stage.name in _PICTURE_PARTS:
+            name = "bf16" if config.bf16 or self.model.config.base.dtype == "bfloat16" else "fp32"
+        elif self._stage.name == "head" and name == "auto" and config.bf16:
+            name = "bf16"
         return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
 
     def _steps_of_both_kinds(self) -> Segment:

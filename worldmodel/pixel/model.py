@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.actions import where_known
 from worldmodel.base import Dream, Step, WorldModel
@@ -57,6 +57,11 @@ class PixelWorldModel(WorldModel):
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
         self.register_buffer("sigmas", sigmas(config.sampler), persistent=False)
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """See `WorldModel.networks`."""
+        return self.denoiser, self.outcomes
+
     @torch.no_grad()
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> PixelDream:
         """See `WorldModel.begin`; the outcome network sees the whole context before the first step."""
@@ -71,7 +76,7 @@ class PixelWorldModel(WorldModel):
         history = torch.cat([dream.actions, actions[:, None]], dim=1)
         following = self.imagine(dream.frames, history, generator)[:, None]
         newest = torch.cat([dream.frames[:, -1:], following], dim=1)
-        outcome, memory = self.outcomes(newest, actions[:, None], Memory(dream.hidden, dream.cell))
+        outcome, memory = self.by(self.outcomes)(newest, actions[:, None], Memory(dream.hidden, dream.cell))
         after = PixelDream(torch.cat([dream.frames[:, 1:], following], dim=1), history[:, 1:], *memory)
         return after, drawn(outcome, generator)
 
@@ -91,9 +96,10 @@ class PixelWorldModel(WorldModel):
             generator: Where the noise comes from.
         """
         noise = torch.randn(context[:, 0].shape, generator=generator, device=context.device)
+        say = self.by(self.denoiser)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self.denoiser.clean(noisy, self.denoiser(noisy, sigma, context, history), sigma)
+            return self.denoiser.clean(noisy, say(noisy, sigma, context, history), sigma)
 
         return sample(denoise, noise, self.sigmas)
 

@@ -62,7 +62,7 @@ class OutcomeNetwork(nn.Module):
         remembered = tuple(state[None].contiguous() for state in memory or self.nothing(seen, batch))
         hidden, after = self.lstm(seen.flatten(1).unflatten(0, (batch, time)), remembered)
         logits = self.head(hidden).float()
-        return Outcome(logits[..., :REWARDS], logits[..., REWARDS:]), Memory(*(state[0] for state in after))
+        return Outcome(logits[..., :REWARDS], logits[..., REWARDS:]), Memory(*(state[0].float() for state in after))
 
     def nothing(self, like: Tensor, batch: int) -> Memory:
         """The memory of games of which nothing was seen."""
