@@ -459,3 +459,15 @@ def test_a_share_of_the_heads_steps_is_seen_from_beside(reader, share):
     for steps in (dreamed, real):
         beside = ~steps.latents[:, 0].isnan().flatten(1).any(1)
         assert beside.float().mean().item() == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize("stage", ["dynamics", "adapter"])
+def test_trying_faster_ways_changes_nothing_that_training_draws(reader, stage):
+    fitted = []
+    for precision in ("fp32", "auto"):
+        fitter = fitting(reader, stage, precision=precision)
+        fitter.fit(2)
+        fitter.finish()
+        fitted.append(weights(fitter.model))
+    plain, tried = fitted
+    assert all(torch.equal(tried[name], tensor) for name, tensor in plain.items())
