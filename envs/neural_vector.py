@@ -57,8 +57,8 @@ class NeuralVectorEnv(TensorVectorEnv):
             starts: The real contexts that dreams begin from; None: those in the model's folder, if it has any.
             doubt_limit: A dream whose doubt exceeds this is truncated; None: as the model was measured on real play.
             shuffled: Give each dream the action that was meant for another one: a game that can't be learned.
-            steps_ahead: How many steps of all dreams are to come. Where they will take long, a faster way to compute
-                them is tried at the first one: compiled, in bfloat16.
+            steps_ahead: How many steps of all dreams are to come. Where they will take long, faster ways to compute
+                them are tried at the first one: in bfloat16, compiled.
             device: Where to dream.
             seed: Seeds every random number until `reset` is given a seed.
             render_mode: "rgb_array", or None.

@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -12,26 +13,44 @@ from worldmodel.errors import in_short
 
 Network = Callable[..., Any]
 
-LONG = 300.0
-"""seconds of plain work below which no other way is tried: two cores compile for minutes, the first time"""
+BRIEF, LONG = 10.0, 300.0
+"""seconds of plain work below which no other way is tried, and below which none is compiled: on two cores that takes
+minutes, the first time"""
 _TRIES = 3
 _GAIN = 0.9
 """share of the plain way's time that another may take at most: less gain is not worth its rounding"""
 
 
-class Compiled:
-    """A network compiled by Inductor, under autocast to bfloat16, with its convolutions' weights channels last.
-
-    Where matrices are multiplied in bfloat16 the convolutions gain most; the small operations between them gain by
-    becoming one. The weights stay the network's own, in float32; only how they lie in memory is another between
-    `lay_out` and `release`.
-    """
+class Lowered:
+    """A network under autocast to bfloat16, in which matrices are multiplied faster; its weights stay in float32."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self._device = next(network.parameters()).device
-        self._compiled = torch.compile(network, dynamic=False)
         self.lay_out()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the network says."""
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return self.network(*arguments)
+
+    def lay_out(self) -> None:
+        """Lay the weights out for speed."""
+
+    def release(self) -> None:
+        """Lay the weights out as they were."""
+
+
+class Compiled(Lowered):
+    """A network compiled by Inductor, under autocast to bfloat16, with its convolutions' weights channels last.
+
+    Beside the convolutions the small operations between them gain, by becoming one. The weights stay the network's own;
+    only how they lie in memory is another between `lay_out` and `release`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self._compiled = torch.compile(network, dynamic=False)
 
     def __call__(self, *arguments: Any) -> Any:
         """What the network says."""
@@ -54,30 +73,42 @@ class Compiled:
 def fastest(
     networks: Sequence[nn.Module], work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
-    """The networks themselves, or each `Compiled`, whichever does `work` faster, if it is to be done so many times.
+    """The networks themselves, or each `Lowered` or `Compiled`: whatever does `work` fastest.
 
     Args:
         networks: Which.
         work: Uses the networks it is given as they will be used.
-        times: How often. Where the plain way takes less than `LONG` seconds for all of it, it is taken untried.
+        times: How often. Where the plain way takes less than `BRIEF` seconds for all of it, it is taken untried, and
+            where it takes less than `LONG`, nothing is compiled.
     """
-    if _seconds(work, networks, 1) * times < LONG:
+    all_of_it = _seconds(work, networks, 1) * times
+    if all_of_it < BRIEF:
         return networks
+    best: Sequence[Network] = networks
+    least = _GAIN * _seconds(work, networks, _TRIES)
+    for way in (Lowered, Compiled) if all_of_it >= LONG else (Lowered,):
+        tried = [way(network) for network in networks]
+        seconds = _seconds_if_any(work, tried)
+        if seconds < least:
+            best, least = tried, seconds
+        else:
+            for network in tried:
+                network.release()
+    return best
+
+
+def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Sequence[Network]) -> float:
+    """The shortest of some tries; infinite where they cannot be compiled here."""
     from torch._dynamo.exc import TorchDynamoException  # imports half of torch
 
-    plain = _seconds(work, networks, _TRIES)
-    compiled = [Compiled(network) for network in networks]
     try:
         with warnings.catch_warnings():
             # diffusers asks for its torch's version through a cache.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
-            if _seconds(work, compiled, _TRIES) < _GAIN * plain:
-                return compiled
+            return _seconds(work, networks, _TRIES)
     except TorchDynamoException as error:
-        warnings.warn(f"not compiled, so this is slower than it could be: {in_short(error)}", stacklevel=2)
-    for network in compiled:
-        network.release()
-    return networks
+        warnings.warn(f"not compiled, so this is slower than it could be: {in_short(error)}", stacklevel=3)
+        return inf
 
 
 def _seconds(work: Callable[[Sequence[Network]], object], networks: Sequence[Network], tries: int) -> float:

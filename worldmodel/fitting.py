@@ -44,7 +44,7 @@ class FitConfig:
     """compute the U-Net's activations again in the backward pass: less memory, about a third more time"""
     precision: Precision = "auto"
     """arithmetic of the U-Net and the head (autocast); their weights stay in float32. auto: float32, but the dynamics
-    compiled and in bfloat16 where a long stage is faster so, which is tried at its beginning"""
+    in bfloat16, in a long stage compiled too, where they are faster so, which is tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     sampled_share: float = 0.5

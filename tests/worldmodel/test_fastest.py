@@ -7,13 +7,14 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from worldmodel import fastest as module
-from worldmodel.fastest import Compiled, fastest
+from worldmodel.fastest import Compiled, Lowered, fastest
 
-TIMES = 100_000
+TRIED, COMPILED = 2000, 100_000
+"""how often work of 20 ms has to be done for faster ways to be tried, and compiled ones too"""
 
 
 class Network(nn.Module):
-    """A convolution that takes a while, unless it is compiled."""
+    """A convolution."""
 
     def __init__(self):
         super().__init__()
@@ -23,8 +24,8 @@ class Network(nn.Module):
         return self.conv(pictures)
 
 
-class Stand(Compiled):
-    """In the place of a compiled network: fast, slow or broken."""
+class Stand:
+    """In the place of a faster way: as fast as is said, or broken."""
 
     seconds = 0.0
     error = None
@@ -36,6 +37,14 @@ class Stand(Compiled):
         return self.network(*arguments)
 
 
+class StandLowered(Stand, Lowered):
+    pass
+
+
+class StandCompiled(Stand, Compiled):
+    pass
+
+
 def work(networks):
     (network,) = networks
     if isinstance(network, nn.Module):
@@ -44,55 +53,63 @@ def work(networks):
 
 
 @pytest.fixture
-def stand(monkeypatch):
-    monkeypatch.setattr(module, "Compiled", Stand)
-    monkeypatch.setattr(Stand, "seconds", 0.0)
-    monkeypatch.setattr(Stand, "error", None)
-    return Stand
+def stand_ins(monkeypatch):
+    for name, way, seconds in ("Lowered", StandLowered, 0.01), ("Compiled", StandCompiled, 0.0):
+        monkeypatch.setattr(module, name, way)
+        monkeypatch.setattr(way, "seconds", seconds)
+        monkeypatch.setattr(way, "error", None, raising=False)
 
 
 def lies_as_before(network):
     return network.conv.weight.is_contiguous()
 
 
-def test_the_faster_way_is_taken(stand):
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(
+    ("lowered", "compiled", "taken"),
+    [(0.01, 0.0, StandCompiled), (0.0, 0.01, StandLowered), (0.03, 0.01, StandCompiled), (0.02, 0.02, Network)],
+)
+def test_the_fastest_way_is_taken(monkeypatch, lowered, compiled, taken):
+    monkeypatch.setattr(StandLowered, "seconds", lowered)
+    monkeypatch.setattr(StandCompiled, "seconds", compiled)
     network = Network()
-    (way,) = fastest([network], work, TIMES)
-    assert isinstance(way, Stand)
-    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    (way,) = fastest([network], work, COMPILED)
+    assert type(way) is taken
+    assert lies_as_before(network) is (taken is not StandCompiled)
 
 
-def test_a_way_that_is_not_faster_is_not(stand):
-    stand.seconds = 0.02
+@pytest.mark.usefixtures("stand_ins")
+def test_for_a_little_work_nothing_is_compiled_and_for_less_nothing_tried(monkeypatch):
+    monkeypatch.setattr(StandCompiled, "error", AssertionError("tried"))
     network = Network()
-    assert fastest([network], work, TIMES) == [network]
-    assert lies_as_before(network)
-
-
-def test_for_little_work_nothing_is_compiled(stand):
-    stand.error = AssertionError("tried")
-    network = Network()
+    (way,) = fastest([network], work, TRIED)
+    assert isinstance(way, StandLowered)
+    monkeypatch.setattr(StandLowered, "error", AssertionError("tried"))
     assert fastest([network], work, 100) == [network]
 
 
-def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(stand):
-    stand.error = TorchDynamoException("no compiler found")
+@pytest.mark.usefixtures("stand_ins")
+def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(monkeypatch):
+    monkeypatch.setattr(StandCompiled, "error", TorchDynamoException("no compiler found"))
     network = Network()
     with pytest.warns(UserWarning, match="no compiler found"):
-        assert fastest([network], work, TIMES) == [network]
+        (way,) = fastest([network], work, COMPILED)
+    assert isinstance(way, StandLowered)
     assert lies_as_before(network)
 
 
-def test_a_compiled_network_says_nearly_the_same_and_learns_nearly_the_same():
+@pytest.mark.parametrize("way", [Lowered, Compiled])
+def test_a_faster_way_says_nearly_the_same_and_learns_nearly_the_same(way):
     torch.manual_seed(0)
     network, pictures = Network(), torch.randn(2, 4, 8, 8)
     expected = network(pictures)
     (plain,) = torch.autograd.grad(expected.square().sum(), network.conv.weight)
-    compiled = Compiled(network)
-    said = compiled(pictures)
+    fast = way(network)
+    said = fast(pictures)
+    assert said.dtype == torch.bfloat16
     (gradient,) = torch.autograd.grad(said.float().square().sum(), network.conv.weight)
     torch.testing.assert_close(said.float(), expected, atol=0.03, rtol=0.02)
     torch.testing.assert_close(gradient, plain, atol=0.02 * plain.abs().max().item(), rtol=0.05)
-    assert torch.equal(copy.deepcopy(compiled)(pictures), said)
-    compiled.release()
+    assert torch.equal(copy.deepcopy(fast)(pictures), said)
+    fast.release()
     assert lies_as_before(network)

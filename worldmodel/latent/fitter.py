@@ -15,7 +15,7 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.fastest import Compiled, Network, fastest
+from worldmodel.fastest import Lowered, Network, fastest
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
@@ -151,7 +151,7 @@ class LatentFitter:
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._descent.adopt()
-        if isinstance(self._denoise, Compiled):
+        if isinstance(self._denoise, Lowered):
             self._denoise.release()
         self._keep_in(self._dtypes)
         self.model.eval()
@@ -238,7 +238,7 @@ class LatentFitter:
 
     def _hasten(self, stage: Stage) -> None:
         """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
-        if isinstance(self._denoise, Compiled) and self._denoise.network is self.model.denoiser:
+        if isinstance(self._denoise, Lowered) and self._denoise.network is self.model.denoiser:
             self._denoise.lay_out()
         else:
             self.model.train()
