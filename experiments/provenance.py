@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from experiments.cluster import packages_root
@@ -26,6 +27,23 @@ def shared(named: Mapping[str, Any]) -> dict[str, Any]:
 def machine() -> str:
     """This machine, in words."""
     return f"{platform.machine()}, {os.cpu_count()} CPU cores"
+
+
+def hardware() -> dict[str, Any]:
+    """This machine and what it computes with, for figures of speed."""
+    import ray
+    import torch
+
+    cpu_info = Path("/proc/cpuinfo")
+    names = [line for line in cpu_info.read_text().splitlines() if "model name" in line] if cpu_info.exists() else []
+    return {
+        "cpu": names[0].split(": ")[1] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+    }
 
 
 def commit() -> str:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from experiments.benchmark_rllib import machine
 from experiments.cli import run_main
 from experiments.layouts import LAYOUTS, LayoutName
 from experiments.peak_memory import PeakMemory
+from experiments.provenance import hardware
 from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
@@ -260,7 +260,7 @@ def as_record(settings: ReckonSettings, needs: list[Needs], measured: dict[int, 
     ]  # fmt: skip
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": hardware(),
         "settings": to_plain(settings),
         "bytes": rows,
     }

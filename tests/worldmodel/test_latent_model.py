@@ -153,39 +153,6 @@ def at_once(asked):
     return steps
 
 
-class OneByOne(LatentLosses):
-    """Learns from each step of the windows before it goes on to the next."""
-
-    def _rehearse(self, segment, latents):
-        self.questions = super()._rehearse(segment, latents)
-        return self.questions
-
-    def descend(self, segment):
-        """The gradients of the denoising loss."""
-        next(self.of_frames(segment))
-        self._model.zero_grad()
-        there = segment.mask[:, segment.context :]
-        parts = zip(*(tensor.unflatten(0, (segment.horizon, -1)) for tensor in self.questions), strict=True)
-        for k, part in enumerate(parts):
-            asked = type(self.questions)(*part)
-            error = (self._denoise(*asked.question) - asked.answer).square().mean((1, 2, 3))
-            ((error * there[:, k]).sum() / there[:, k].sum() / segment.horizon).backward()
-        return {name: p.grad for name, p in self._model.named_parameters() if p.grad is not None}
-
-
-def test_learning_from_all_steps_at_once_is_learning_from_one_after_another():
-    model, segment = tiny(shift=0.0).train(), random_segment()
-    losses = OneByOne(model)
-    torch.manual_seed(0)
-    one_by_one = losses.descend(segment)
-    model.zero_grad()
-    torch.manual_seed(0)
-    next(LatentLosses(model).of_frames(segment))["denoising"].backward()
-    assert one_by_one.keys() == {name for name, p in model.named_parameters() if p.grad is not None}
-    for name, gradient in one_by_one.items():
-        torch.testing.assert_close(model.get_parameter(name).grad, gradient, rtol=1e-3, atol=1e-6)
-
-
 def test_the_history_is_the_one_that_led_through_the_context(windows):
     model = knowing(SIZE)
     model.losses(windows)

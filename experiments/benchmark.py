@@ -1,0 +1,167 @@
+"""How fast everything is: real play, buffer, training, dreams, agents, a whole round, beside plain ways and limits."""
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import torch
+import tyro
+from rich.console import Console
+
+from experiments.cli import run_main
+from experiments.progress import ConsoleProgress
+from experiments.provenance import commit, hardware
+from experiments.speed.agent import MODULES, SHAPES, Learned, local_ray, measure_agents
+from experiments.speed.imagination import ImaginationSettings, measure_imagination
+from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
+from experiments.speed.record import Benchmark, read_benchmark
+from experiments.speed.roofline import measure_roofline
+from experiments.speed.tables import tables
+from experiments.speed.training import measure_training
+from experiments.speed.whole_round import measure_round
+from worldmodel.data.reader import BufferReader
+from worldmodel.errors import UserError
+from worldmodel.families import Family
+from worldmodel.files import write_json
+
+PROGRAM = "python experiments/benchmark.py"
+Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure how fast everything is on this machine, and print it beside plain ways and the device's own limit.
+
+    Nothing else should run meanwhile. All that is finished is written at once.
+    """
+
+    parts: tuple[Part, ...] = PARTS
+    """what is measured; the others stay as the file has them, if it is of this machine"""
+    seconds: float = 8.0
+    """how long each way is measured, about"""
+    threads: int | None = None
+    """torch threads; None: one a CPU core"""
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    """where it is measured"""
+    imagination: ImaginationSettings = field(default_factory=ImaginationSettings)
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """the JSON file of the numbers; None: docs/results/benchmark_DEVICE.json in this folder"""
+
+    @property
+    def path(self) -> Path:
+        """The file of the numbers."""
+        return (self.output or Path("docs/results") / f"benchmark_{self.device}.json").absolute()
+
+    def size(self, part: Part) -> int:
+        """How many measurements a part has at most."""
+        dreams = self.imagination
+        sizes = {
+            "games": len(GAMES),
+            "latent": len(dreams.latent_calls) * len(dreams.numbers),
+            "pixel": len(dreams.pixel_calls) * len(dreams.numbers),
+            "agents": len(MODULES) * len(SHAPES),
+        }
+        return sizes.get(part, 1)
+
+
+Measure: TypeAlias = Callable[[Options, Benchmark], Iterator[Benchmark]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure as the command line says. Returns the exit status."""
+    options = tyro.cli(Options, args=arguments, prog=PROGRAM, description=Options.__doc__)
+    if not options.seconds > 0:
+        raise UserError(f"seconds must be more than 0, not {options.seconds}.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    console = Console()
+    options.path.parent.mkdir(parents=True, exist_ok=True)
+    benchmark = _begun(options, f"{PROGRAM} {shlex.join(arguments)}".strip())
+    for part in options.parts:
+        with ConsoleProgress(console).phase(part, options.size(part)) as advance:
+            for grown in MEASURES[part](options, benchmark):
+                benchmark = grown
+                write_json(options.path, asdict(benchmark))
+                advance(1)
+    for table in tables(benchmark):
+        console.print()
+        console.print(table)
+    console.print(options.path, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _begun(options: Options, command: str) -> Benchmark:
+    """What the file has of this machine already, with the roofline measured anew."""
+    machine = hardware() | {"threads": torch.get_num_threads()}
+    fresh = Benchmark(command, commit(), machine, options.device, measure_roofline(options.device, options.seconds / 4))
+    if not options.path.exists() or (there := read_benchmark(options.path)).machine != machine:
+        return fresh
+    return replace(there, command=fresh.command, commit=fresh.commit, roofline=fresh.roofline)
+
+
+def _games(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    games = {}
+    for game, rate in measure_games(options.seconds):
+        games[game] = rate
+        yield replace(so_far, games=games)
+
+
+def _buffer(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield replace(so_far, buffer=measure_buffer(Path(folder), options.seconds))
+
+
+def _training(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    with tempfile.TemporaryDirectory() as folder:
+        write_noise(Path(folder))
+        reader = BufferReader(folder)
+        yield replace(
+            so_far, training=(measure_training(reader, Path(folder), options.seconds, options.device, so_far.roofline),)
+        )
+
+
+def _dreams(family: Family) -> Measure:
+    def measure(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+        dreams = tuple(dreamed for dreamed in so_far.imagination if dreamed.family != family)
+        found = measure_imagination(options.imagination, family, options.seconds, options.device, so_far.roofline)
+        for dreamed in found:
+            dreams = (*dreams, dreamed)
+            yield replace(so_far, imagination=dreams)
+
+    return measure
+
+
+def _agents(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    agents: tuple[Learned, ...] = ()
+    with local_ray():
+        for learned in measure_agents(options.seconds):
+            agents = (*agents, learned)
+            yield replace(so_far, agents=agents)
+
+
+def _round(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield replace(so_far, round=measure_round(Path(folder) / "run"))
+
+
+MEASURES: dict[Part, Measure] = {
+    "games": _games,
+    "buffer": _buffer,
+    "training": _training,
+    "latent": _dreams("latent"),
+    "pixel": _dreams("pixel"),
+    "agents": _agents,
+    "round": _round,
+}
+"""What measures each part: the benchmark with that part, again and again as it grows."""
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))

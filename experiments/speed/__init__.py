@@ -1,0 +1,1 @@
+"""What everything costs: the parts of `experiments/benchmark.py`, each beside a plain way to do the same."""

@@ -1,0 +1,104 @@
+import json
+import time
+
+import pytest
+import torch
+
+from experiments.benchmark import PARTS, main
+from experiments.cli import run_main
+from experiments.speed.agent import Learned
+from experiments.speed.imagination import Imagined
+from experiments.speed.record import read_benchmark
+from experiments.speed.roofline import Roofline, Work, count
+from experiments.speed.timing import Rate, in_turns
+
+
+def rate(per_second):
+    return Rate(per_second, per_second, per_second, 3)
+
+
+def test_ways_take_turns_and_the_first_does_not_count():
+    order = []
+
+    def way(name, seconds, done):
+        def work():
+            order.append(name)
+            time.sleep(10 * seconds if order.count(name) == 1 else seconds)
+            return done
+
+        return work
+
+    rates = in_turns({"one": way("one", 0.01, 5), "other": way("other", 0.02, 5)}, 0.0)
+    assert order == ["one", "other"] * 4
+    assert rates["one"].turns == 3
+    assert 250 < rates["one"].per_second <= 500 and 125 < rates["other"].per_second <= 250
+    assert rates["one"].low <= rates["one"].per_second <= rates["one"].high
+
+
+def test_ways_are_measured_for_as_long_as_is_asked():
+    assert in_turns({"one": lambda: time.sleep(0.01) or 1}, 0.2)["one"].turns > 10
+
+
+def test_work_is_counted():
+    layer = torch.nn.Linear(8, 4)
+    counted = count(lambda: layer(torch.ones(3, 8)), layer.parameters())
+    assert counted == Work(2 * 3 * 8 * 4, 4 * (8 * 4 + 4))
+    assert counted.times(2) == Work(4 * 3 * 8 * 4, 8 * (8 * 4 + 4))
+
+
+@pytest.mark.parametrize(("work", "seconds"), [(Work(8e9, 1), 2.0), (Work(1, 6e9), 3.0)])
+def test_the_limit_is_what_takes_longer(work, seconds):
+    assert Roofline(float32=1e9, bfloat16=4e9, bandwidth=2e9).seconds(work) == pytest.approx(seconds)
+
+
+def test_ratios_say_how_many_times_faster_and_shares_how_much_longer():
+    imagined = Imagined("pixel", 3, 32, {"plain": rate(10.0), "ours": rate(25.0)}, {}, 1.0, 100.0)
+    assert imagined.ratio("plain") == 2.5
+    learned = Learned("tiny", (16, 16, 3), {"bare torch": rate(120.0), "stock RLlib": rate(50.0), "ours": rate(100.0)})
+    assert learned.times("bare torch") == 1.2 and learned.times("stock RLlib") == 0.5
+
+
+SMALL = ["--seconds", "0.01", "--imagination.dreams", "1", "2", "--imagination.latent-calls", "1"]
+SMALL += ["--imagination.beside-compiled", "--imagination.steps-ahead", "1"]
+
+
+def test_what_is_measured_is_printed_and_kept_and_more_is_added(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    assert main([*SMALL, "--output", str(path), "--parts", "games", "buffer"]) == 0
+    first = read_benchmark(path)
+    assert "CartPole-v1" in first.games and first.buffer.written.per_second > 0 and not first.imagination
+    assert main([*SMALL, "--output", str(path), "--parts", "latent"]) == 0
+    both = read_benchmark(path)
+    assert both.games == first.games
+    assert [dreamed.dreams for dreamed in both.imagination] == [1, 2]
+    assert all(dreamed.rates.keys() == {"plain", "ours"} for dreamed in both.imagination)
+    assert both.machine["torch"] == torch.__version__ and "benchmark.py" in both.command
+    shown = capsys.readouterr().out
+    assert "Real play" in shown and "Imagined steps a second" in shown and "denoising" in shown
+
+
+def test_the_figures_of_another_machine_are_not_mixed_in(tmp_path):
+    path = tmp_path / "speed.json"
+    main([*SMALL, "--output", str(path), "--parts", "buffer"])
+    record = json.loads(path.read_text())
+    record["machine"]["cpu"] = "another"
+    path.write_text(json.dumps(record))
+    main([*SMALL, "--output", str(path), "--parts", "games"])
+    assert read_benchmark(path).buffer is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seconds", "0"], "seconds must be more than 0"), (["--seconds", "nan"], "seconds must be more than 0")],
+)
+def test_what_cannot_be_measured_is_refused(arguments, message, capsys):
+    assert run_main(main, arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_part_can_be_measured(tmp_path):
+    path = tmp_path / "speed.json"
+    assert main([*SMALL, "--output", str(path), "--parts", *PARTS, "--imagination.pixel-calls", "1"]) == 0
+    whole = read_benchmark(path)
+    assert whole.training and whole.agents and whole.round
