@@ -21,11 +21,11 @@ from experiments.speed.real import GAMES, measure_buffer, measure_games, write_n
 from experiments.speed.record import Benchmark, read_benchmark
 from experiments.speed.roofline import measure_roofline
 from experiments.speed.tables import tables
-from experiments.speed.training import measure_training
+from experiments.speed.training import Trained, measure_training
 from experiments.speed.whole_round import measure_round
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
-from worldmodel.families import Family
+from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
 
 PROGRAM = "python experiments/benchmark.py"
@@ -62,6 +62,7 @@ class Options:
         dreams = self.imagination
         sizes = {
             "games": len(GAMES),
+            "training": len(FAMILIES),
             "latent": len(dreams.latent_calls) * len(dreams.numbers),
             "pixel": len(dreams.pixel_calls) * len(dreams.numbers),
             "agents": len(MODULES) * len(SHAPES),
@@ -119,12 +120,14 @@ def _buffer(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
 
 
 def _training(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    trained: tuple[Trained, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
         write_noise(Path(folder))
-        reader = BufferReader(folder)
-        yield replace(
-            so_far, training=(measure_training(reader, Path(folder), options.seconds, options.device, so_far.roofline),)
-        )
+        for family in FAMILIES:
+            reader = BufferReader(folder)
+            measured = measure_training(family, reader, Path(folder), options.seconds, options.device, so_far.roofline)
+            trained = (*trained, measured)
+            yield replace(so_far, training=trained)
 
 
 def _dreams(family: Family) -> Measure:

@@ -1,11 +1,13 @@
 """Frames a second that a world model learns to predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from experiments.speed.plain_fit import PlainFit
 from experiments.speed.real import ACTIONS
@@ -13,16 +15,33 @@ from experiments.speed.roofline import Roofline, count
 from experiments.speed.timing import Rate, in_turns, memory_mb
 from worldmodel.data.reader import BufferReader
 from worldmodel.families import Family
-from worldmodel.fitting import FitConfig, Stage
+from worldmodel.fitting import FitConfig, Precision, Stage
 from worldmodel.latent.config import LatentConfig
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
+from worldmodel.pixel.config import PixelConfig
+from worldmodel.pixel.fitter import PixelFitter
+from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.spaces import ActionSpec
 
 _UPDATES = 5
 """in a turn"""
 _LONG = 1_000_000
 """updates of a stage for which every faster way is worth trying"""
+
+
+_PIXEL_BATCH = 8
+"""windows a batch of the pixel family, whose pictures are large"""
+_SPEC = ActionSpec.discrete(ACTIONS)
+
+
+class _Pair(NamedTuple):
+    """Two ways to fit the same weights."""
+
+    config: FitConfig
+    plain: Callable[[int], object]
+    ours: Callable[[int], object]
+    weights: Iterable[Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,25 +70,44 @@ class Trained:
         return self.rates["ours"].per_second / self.rates["plain"].per_second
 
 
-def measure_training(reader: BufferReader, failures: Path, seconds: float, device: str, roofline: Roofline) -> Trained:
-    """How fast the default latent model learns from what `reader` reads."""
-    config = FitConfig()
+def measure_training(
+    family: Family, reader: BufferReader, failures: Path, seconds: float, device: str, roofline: Roofline
+) -> Trained:
+    """How fast a family's default model learns from what `reader` reads."""
     torch.manual_seed(0)
-    whole = LatentWorldModel(LatentConfig(), ActionSpec.discrete(ACTIONS)).to(device)
-    plain = PlainFit(deepcopy(whole), config, reader, device)
-    ours = LatentFitter(deepcopy(whole), config, reader, torch.device(device), failures)
-    ours.begin(Stage("dynamics", _LONG), seed=0)
+    config, plain, ours, weights = _PAIRS[family](reader, failures, device)
     frames = config.batch_size * config.unroll
+    rates = in_turns({"plain": _turn(plain, frames), "ours": _turn(ours, frames)}, seconds, device)
+    limit = frames / roofline.seconds(count(lambda: plain(1), weights))
+    return Trained(family, config.batch_size, config.unroll, rates, memory_mb(device), limit)
 
-    def turn(fit: Callable[[int], object]) -> Callable[[], int]:
-        def work() -> int:
-            fit(_UPDATES)
-            return _UPDATES * frames
 
-        return work
+def _latent(reader: BufferReader, failures: Path, device: str) -> _Pair:
+    config, model = FitConfig(), LatentWorldModel(LatentConfig(), _SPEC)
+    ours = LatentFitter(deepcopy(model), config, reader, torch.device(device), failures)
+    ours.begin(Stage("dynamics", _LONG), seed=0)
+    return _Pair(config, PlainFit(model.to(device), config, reader, device).fit, ours.fit, model.denoiser.parameters())
 
-    rates = in_turns({"plain": turn(plain.fit), "ours": turn(ours.fit)}, seconds, device)
-    work = count(lambda: plain.fit(1), whole.denoiser.parameters())
-    return Trained(
-        "latent", config.batch_size, config.unroll, rates, memory_mb(device), frames / roofline.seconds(work)
-    )
+
+def _pixel(reader: BufferReader, failures: Path, device: str) -> _Pair:
+    """Its losses go one step after another; only what they are computed in differs."""
+    config, model = FitConfig(batch_size=_PIXEL_BATCH, unroll=1), PixelWorldModel(PixelConfig(), _SPEC)
+
+    def fit(precision: Precision) -> Callable[[int], object]:
+        given = replace(config, precision=precision)
+        fitter = PixelFitter(deepcopy(model), given, reader, torch.device(device), failures)
+        fitter.begin(Stage("denoiser", _LONG), seed=0)
+        return fitter.fit
+
+    return _Pair(config, fit("fp32"), fit("auto"), model.denoiser.parameters())
+
+
+def _turn(fit: Callable[[int], object], frames: int) -> Callable[[], int]:
+    def turn() -> int:
+        fit(_UPDATES)
+        return _UPDATES * frames
+
+    return turn
+
+
+_PAIRS: dict[Family, Callable[[BufferReader, Path, str], _Pair]] = {"latent": _latent, "pixel": _pixel}

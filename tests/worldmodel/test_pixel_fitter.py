@@ -11,9 +11,11 @@ from tiny_pixel import tiny_pixel
 
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.errors import UserError
+from worldmodel.fastest import Lowered
 from worldmodel.fidelity import score
-from worldmodel.fitting import FitConfig
+from worldmodel.fitting import FitConfig, Stage
 from worldmodel.metrics.replay import draw_replay, replay
+from worldmodel.pixel import fitter as module
 from worldmodel.pixel.config import UNetConfig
 from worldmodel.pixel.fitter import PixelFitter
 
@@ -117,6 +119,44 @@ def test_ends_are_judged_at_the_rate_at_which_they_are_played(tmp_path):
     assert drawn.terminated[:, 3:][judged].float().mean().item() == pytest.approx(rate, rel=0.35)
     everything = drawn.mask[:, 1:] & drawn.mask[:, :-1]
     assert drawn.terminated[everything].float().mean() < drawn.terminated[:, 3:][judged].float().mean()
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_trying_faster_ways_changes_nothing_that_training_draws(reader, stage):
+    fitted = []
+    for precision in ("fp32", "auto"):
+        fitter = fitting(reader, stage, precision=precision)
+        fitter.fit(2)
+        fitter.finish()
+        fitted.append(weights(fitter.model))
+    plain, tried = fitted
+    assert all(torch.equal(tried[name], tensor) for name, tensor in plain.items())
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_faster_way_is_taken_and_kept_for_the_next_round(reader, stage, monkeypatch):
+    tried, calls = [], []
+
+    class Stand(Lowered):
+        def __call__(self, *arguments):
+            calls.append(self.network)
+            return super().__call__(*arguments)
+
+    def fastest(networks, work, times):
+        work(tried.append(networks[0]) or [Stand(network) for network in networks])
+        calls.clear()
+        return [Stand(network) for network in networks]
+
+    monkeypatch.setattr(module, "fastest", fastest)
+    fitter = fitting(reader, stage)
+    for _ in range(2):
+        before = weights(fitter.model)
+        fitter.fit(2)
+        fitter.finish()
+        changed = {name for name, after in weights(fitter.model).items() if not torch.equal(before[name], after)}
+        assert changed and all(name.startswith(TRAINED[stage]) for name in changed)
+        fitter.begin(Stage(stage, 4), 1)
+    assert tried == [getattr(fitter.model, stage)] and set(calls) == set(tried)
 
 
 # Learning.

@@ -1,7 +1,8 @@
 """Fitting the pixel family to a buffer."""
 
+import copy
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.fastest import Lowered, Network, fastest
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.descent import Descent
 from worldmodel.latent.watch import LossWatch
@@ -41,6 +43,7 @@ class PixelFitter:
         self.config = config
         self._reader, self._device, self._failures = reader, device, failures
         self._losses = PixelLosses(model)
+        self._ways: dict[str, Network] = {}
         self._denoised = WindowSampler(reader, model.context, config.unroll)
         self._judged = WindowSampler(reader, model.context, config.dream)
 
@@ -55,6 +58,9 @@ class PixelFitter:
         torch.manual_seed(seed)
         self._stage = stage
         self._reader.refresh()
+        self.model.train()
+        if self.config.precision == "auto":
+            self._hasten(stage)
         trained = list(self._trained.parameters())
         self._descent = Descent(trained, self.config.learning_rate, stage.steps, self.config, self._device)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
@@ -79,6 +85,8 @@ class PixelFitter:
     def finish(self) -> None:
         """End the stage: adopt the averaged weights."""
         self._descent.adopt()
+        if isinstance(way := self._ways.get(self._stage.name), Lowered):
+            way.release()
         self.model.eval()
 
     def trained_parameters(self) -> int:
@@ -92,6 +100,27 @@ class PixelFitter:
     @property
     def _trained(self) -> nn.Module:
         return self.model.denoiser if self._stage.name == "denoiser" else self.model.outcomes
+
+    def _hasten(self, stage: Stage) -> None:
+        """Let a long stage compute its network in the fastest way; what training draws stays as it was."""
+        if isinstance(way := self._ways.get(stage.name), Lowered):
+            way.lay_out()
+        else:
+            drawn, self._rng = self._rng, copy.deepcopy(self._rng)
+            with torch.random.fork_rng():
+                batch = self._draw()
+                (way,) = fastest([self._trained], lambda ways: self._try(ways, batch), stage.steps)
+            self._rng = drawn
+        self._take(way)
+
+    def _try(self, ways: Sequence[Network], batch: Segment) -> None:
+        self._take(*ways)
+        for part in self._in_parts(batch):
+            torch.stack(list(part.values())).sum().backward()
+
+    def _take(self, way: Network) -> None:
+        self._ways[self._stage.name] = way
+        self._losses = PixelLosses(self.model, self._ways.get("denoiser"), self._ways.get("outcomes"))
 
     def _update(self) -> dict[str, Tensor]:
         batch = self._draw()

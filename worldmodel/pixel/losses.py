@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worldmodel.data.segment import Segment
+from worldmodel.fastest import Network
 from worldmodel.pixel.denoiser import draw_sigma
 from worldmodel.pixel.model import PixelWorldModel
 
@@ -18,9 +19,17 @@ class PixelLosses:
     so do the gradients.
     """
 
-    def __init__(self, model: PixelWorldModel) -> None:
-        """Losses of `model`."""
+    def __init__(self, model: PixelWorldModel, denoise: Network | None = None, tell: Network | None = None) -> None:
+        """Losses of `model`.
+
+        Args:
+            model: Whose.
+            denoise: The model's denoiser in another way of computing it; None: as it is.
+            tell: Its outcome network in another way; None: as it is.
+        """
         self._model = model
+        self._denoise = denoise or model.denoiser
+        self._tell = tell or model.outcomes
 
     def of_frames(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
         """The denoising loss of windows, unrolled over the model's own predictions.
@@ -66,7 +75,7 @@ class PixelLosses:
         sigma = draw_sigma(denoiser.noise, len(frames), frames.device)
         common = torch.randn_like(frames[..., :1, :1])
         noisy = frames + sigma.view(-1, 1, 1, 1) * torch.randn_like(frames) + denoiser.noise.offset * common
-        said = denoiser(noisy, sigma, context, actions)
+        said = self._denoise(noisy, sigma, context, actions)
         scales = denoiser.scales(sigma)
         error = (said - (frames - scales.skip * noisy) / scales.leave).square().mean((1, 2, 3))
         return error, denoiser.clean(noisy, said.detach(), sigma)
@@ -74,7 +83,7 @@ class PixelLosses:
     def _outcomes(self, segment: Segment, count: Tensor) -> dict[str, Tensor]:
         model, first = self._model, segment.context - 1
         actions = model.known(segment.actions, segment.mask)
-        outcome, _ = model.outcomes(model.seen(segment.frames, segment.mask), actions)
+        outcome, _ = self._tell(model.seen(segment.frames, segment.mask), actions)
         judged = (segment.mask[:, 1:] & segment.mask[:, :-1])[:, first:]
         signs = segment.rewards[:, first:].sign().long() + 1
         ends = segment.terminated[:, first:].long()
