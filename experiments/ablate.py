@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.ablation import Ablation, AblationResult, open_ablation, read_ablation, write_ablation
+from experiments.ablation import Ablation, AblationResult
 from experiments.changes import CHANGES, ROWS, RowName
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.provenance import commit, leaves, shared
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     for row in options.rows:
         check_settings(options.changed(row, options.seed))
     command = f"{PROGRAM} {shlex.join(arguments)}".strip()
-    ablation = open_ablation(options.path, options.game.id, shared(leaves(options.settings)), command)
+    ablation = Ablation.opened(options.path, options.game.id, shared(leaves(options.settings)), command)
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         for seed in seeds:
@@ -119,10 +119,8 @@ def _run(options: Options, ablation: Ablation, row: RowName, seed: int, console:
     console.print(f"[bold]{row}, seed {seed}[/]: {CHANGES[row].words}", highlight=False)
     if run.last_round < settings.rounds:
         train_run(run, console)
-    # Read again, since other rows may be added to the same file by another process.
-    there = read_ablation(options.path) if options.path.exists() else ablation
-    ablation = replace(ablation, rows=there.rows).added(row, seed, _result(run.reports()))
-    write_ablation(options.path, ablation)
+    ablation = ablation.reopened(options.path).added(row, seed, _result(run.reports()))
+    ablation.write(options.path)
     return ablation
 
 

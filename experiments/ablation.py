@@ -6,17 +6,9 @@ settings      every setting of the row `all`, by its dotted name
 rows          by row and seed: what the last agent and the last world model of that run reached, and what it cost
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
-from experiments.changes import RowName
-from experiments.provenance import machine
-from worldmodel.errors import UserError
-from worldmodel.files import write_json
-from worldmodel.plain import from_plain
+from experiments.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -48,53 +40,9 @@ class AblationResult:
 
 
 @dataclass(frozen=True)
-class Ablation:
-    """Rows that differ in one thing each, by seed."""
+class Ablation(Recorded[AblationResult]):
+    """Rows in which one thing each was left out or changed."""
 
-    game: str
-    command: str
-    machine: str
-    settings: dict[str, Any]
+    NOUN = "ablation"
+
     rows: dict[str, dict[str, AblationResult]] = field(default_factory=dict)
-
-    def of(self, row: RowName) -> Mapping[str, AblationResult]:
-        """A row's results by seed."""
-        return self.rows.get(row, {})
-
-    def added(self, row: RowName, seed: int, result: AblationResult) -> "Ablation":
-        """The ablation with one more result."""
-        return replace(self, rows={**self.rows, row: {**self.of(row), str(seed): result}})
-
-
-def open_ablation(path: Path, game: str, settings: Mapping[str, Any], command: str) -> Ablation:
-    """The ablation in the file, or a new one that is not written yet.
-
-    Raises:
-        UserError: If the file holds one of other settings; naming those.
-    """
-    fresh = Ablation(game, command, machine(), dict(settings))
-    if not path.exists():
-        return fresh
-    there = read_ablation(path)
-    if differing := [name for name in settings if there.settings.get(name, settings[name]) != settings[name]]:
-        raise UserError(f"{path} holds an ablation of another {', '.join(differing)}; give --results another file.")
-    return replace(fresh, rows=there.rows)
-
-
-def read_ablation(path: Path) -> Ablation:
-    """Read what `write_ablation` wrote.
-
-    Raises:
-        UserError: If it is damaged or missing.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no ablation ({error}): restore it from a copy, or give another.") from error
-    return from_plain(Ablation, values, str(path))
-
-
-def write_ablation(path: Path, ablation: Ablation) -> None:
-    """Write it, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(ablation))

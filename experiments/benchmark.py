@@ -17,6 +17,7 @@ from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, hardware
 from experiments.speed.agent import MODULES, SHAPES, Learned, local_ray, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
+from experiments.speed.precision import measure_precision
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
 from experiments.speed.record import Benchmark, read_benchmark
 from experiments.speed.roofline import measure_roofline
@@ -29,7 +30,7 @@ from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
 
 PROGRAM = "python experiments/benchmark.py"
-Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round"]
+Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "precision"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -42,6 +43,8 @@ class Options:
 
     parts: tuple[Part, ...] = PARTS
     """what is measured; the others stay as the file has them, if it is of this machine"""
+    world_model: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """a trained world model, for how far its dreams stray in a faster arithmetic; None: that is left out"""
     seconds: float = 8.0
     """how long each way is measured, about"""
     threads: int | None = None
@@ -154,6 +157,11 @@ def _round(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
         yield replace(so_far, round=measure_round(Path(folder) / "run"))
 
 
+def _precision(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    if options.world_model:
+        yield replace(so_far, precision=measure_precision(options.world_model, options.device))
+
+
 MEASURES: dict[Part, Measure] = {
     "games": _games,
     "buffer": _buffer,
@@ -162,6 +170,7 @@ MEASURES: dict[Part, Measure] = {
     "pixel": _dreams("pixel"),
     "agents": _agents,
     "round": _round,
+    "precision": _precision,
 }
 """What measures each part: the benchmark with that part, again and again as it grows."""
 

@@ -8,8 +8,8 @@ from rl.settings import Settings
 from worldmodel.fitting import FitConfig
 
 RowName = Literal[
-    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "head_beside", "no_doubt",
-    "only_beginnings", "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
+    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "smooth_dreams", "head_beside",
+    "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
 
@@ -74,6 +74,7 @@ CHANGES: dict[RowName, Change] = {
     ),
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
+    "smooth_dreams": Change("dreams leave out the variance that predictions do", _model(scatter=0.0)),
     "head_beside": Change("the head learns with the dynamics, from no free-running dream", _fit(head_steps=0)),
     "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=1.0)),
     "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),

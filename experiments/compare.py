@@ -11,15 +11,7 @@ import tyro
 from rich.console import Console
 
 from experiments.cli import SettingsOptions, parse_settings, run_main
-from experiments.comparison import (
-    CompareSettings,
-    Comparison,
-    RowName,
-    open_comparison,
-    read_comparison,
-    reopened,
-    write_comparison,
-)
+from experiments.comparison import CompareSettings, Comparison, RowName
 from experiments.provenance import leaves, shared
 from experiments.stopping import STOPPED
 from rl.checks import check_real_play
@@ -70,8 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     """Compare as the command line says. Returns the exit status."""
     options = _parse(arguments)
     recorded = shared(leaves(options.settings) | leaves(options.compare))
-    comparison = open_comparison(options.path, options.game.id, recorded, f"{PROGRAM} {shlex.join(arguments)}".strip())
-    others = [read_comparison(path) for path in options.beside]
+    command = f"{PROGRAM} {shlex.join(arguments)}".strip()
+    comparison = Comparison.opened(options.path, options.game.id, recorded, command)
+    others = [Comparison.read(path) for path in options.beside]
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     try:
         comparison = _play(options, comparison, console)
@@ -137,9 +130,8 @@ def _play_seed(
     for row in sorted(missing, key=ROWS.index):
         console.print(f"[bold]{row}, seed {settings.seed}[/]", highlight=False)
         result = play_row(row, bench, comparison.by_seed(settings.seed))
-        # Read again, since other seeds may be added to the same file by another process.
-        comparison = reopened(options.path, comparison).added(row, settings.seed, result)
-        write_comparison(options.path, comparison)
+        comparison = comparison.reopened(options.path).added(row, settings.seed, result)
+        comparison.write(options.path)
         console.print(f"  real return {result.final.mean:.1f}", highlight=False)
     return comparison
 

@@ -179,21 +179,26 @@ def _verdicts(comparison: Comparison, names: dict[RowName, str]) -> list[str]:
     if "imagination" not in names:
         return []
     sentences = [_against(comparison, row, names[row]) for row in _RIVALS if row in names]
-    if "ceiling" in names:
-        share = np.mean(comparison.scores("imagination")) / np.mean(comparison.scores("ceiling"))
-        sentences.append(f"Imagination reaches {share:.0%} of its ceiling.")
+    if pairs := _pairs(comparison, "ceiling"):
+        share = sum(dreamed for dreamed, _ in pairs) / sum(perfect for _, perfect in pairs)
+        sentences.append(f"Imagination reaches {share:.0%} of its ceiling, over {len(pairs)} of the seeds.")
     return sentences
 
 
-def _against(comparison: Comparison, row: RowName, name: str) -> str:
+def _pairs(comparison: Comparison, row: RowName) -> list[tuple[float, float]]:
+    """Mean returns of imagination and of another row, for every seed that has both."""
     ours, theirs = comparison.of("imagination"), comparison.of(row)
-    shared = [seed for seed in ours if seed in theirs]
-    above = sum(ours[seed].final.mean > theirs[seed].final.mean for seed in shared)
+    return [(ours[seed].final.mean, theirs[seed].final.mean) for seed in ours if seed in theirs]
+
+
+def _against(comparison: Comparison, row: RowName, name: str) -> str:
+    pairs = _pairs(comparison, row)
+    above = sum(ours > theirs for ours, theirs in pairs)
     found = improvement([comparison.scores("imagination")], [comparison.scores(row)])
     interval = "" if math.isnan(found.low) else f" ({_interval(found, '.2f')})"
     return (
         f"Imagination is better than {name} with a probability of {found.value:.2f}{interval}; on {above} of"
-        f" {len(shared)} seeds."
+        f" {len(pairs)} seeds."
     )
 
 

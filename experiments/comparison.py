@@ -6,17 +6,11 @@ settings      every setting by its dotted name
 rows          by row and seed: the agent's way, with the return of every game that judged it, and what it cost
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Literal, cast
 
-from experiments.provenance import machine
+from experiments.recorded import Recorded
 from rl.settings import RealPlaySettings
-from worldmodel.errors import UserError
-from worldmodel.files import write_json
-from worldmodel.plain import from_plain
 
 RowName = Literal[
     "imagination", "random", "model_free", "model_free_more", "fine_tuned", "ceiling", "fresh_rllib", "fresh_torch"
@@ -82,18 +76,12 @@ class RowResult:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Rows that differ in how the agent learns, by seed."""
+class Comparison(Recorded[RowResult]):
+    """Rows that differ in how the agent learns."""
 
-    game: str
-    command: str
-    machine: str
-    settings: dict[str, Any]
+    NOUN = "comparison"
+
     rows: dict[str, dict[str, RowResult]] = field(default_factory=dict)
-
-    def of(self, row: RowName) -> Mapping[str, RowResult]:
-        """A row's results by seed."""
-        return self.rows.get(row, {})
 
     def by_seed(self, seed: int) -> dict[RowName, RowResult]:
         """A seed's results by row."""
@@ -102,46 +90,3 @@ class Comparison:
     def scores(self, row: RowName) -> list[float]:
         """The mean return of each seed's finished agent."""
         return [result.final.mean for result in self.of(row).values()]
-
-    def added(self, row: RowName, seed: int, result: RowResult) -> "Comparison":
-        """The comparison with one more result."""
-        return replace(self, rows={**self.rows, row: {**self.of(row), str(seed): result}})
-
-
-def open_comparison(path: Path, game: str, settings: Mapping[str, Any], command: str) -> Comparison:
-    """The comparison in the file, or a new one that is not written yet.
-
-    Raises:
-        UserError: If the file holds one of other settings; naming those.
-    """
-    fresh = Comparison(game, command, machine(), dict(settings))
-    if not path.exists():
-        return fresh
-    there = read_comparison(path)
-    if differing := [name for name in settings if there.settings.get(name, settings[name]) != settings[name]]:
-        raise UserError(f"{path} holds a comparison of another {', '.join(differing)}; give --results another file.")
-    return replace(fresh, rows=there.rows)
-
-
-def reopened(path: Path, comparison: Comparison) -> Comparison:
-    """The comparison with the rows that are in its file by now."""
-    return replace(comparison, rows=read_comparison(path).rows) if path.exists() else comparison
-
-
-def read_comparison(path: Path) -> Comparison:
-    """Read what `write_comparison` wrote.
-
-    Raises:
-        UserError: If it is damaged or missing.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no comparison ({error}): restore it from a copy, or give another.") from error
-    return from_plain(Comparison, values, str(path))
-
-
-def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write it, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(comparison))

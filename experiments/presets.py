@@ -29,7 +29,7 @@ def cartpole() -> Settings:
         rounds=4,
         # Collectors end in the middle of a step of all games: a few steps more than they are asked for.
         collect=CollectSettings(first_steps=5000, steps=4970, random=0.1, exploring=0.3),
-        model=LatentConfig(base=BaseConfig("small"), sampler=SamplerConfig(steps=1)),
+        model=LatentConfig(base=BaseConfig("small"), sampler=SamplerConfig(steps=1), scatter=1.0),
         fit=FitConfig(
             base_autoencoder_steps=600,
             autoencoder_learning_rate=8e-4,

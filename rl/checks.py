@@ -17,6 +17,7 @@ _SHARES = (
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
+    "model.scatter",
     "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
     "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
     "imagine.doubt_limit", "imagine.learning_rate_end", "cluster.learner_gpus", "cluster.agent_gpus",

@@ -90,8 +90,12 @@ class WorldModel(nn.Module, ABC):
         return ()
 
     def by(self, network: nn.Module) -> Network:
-        """The network in the way that `hasten` found for it."""
+        """The network in the way that `compute_by` or `hasten` chose for it."""
         return self._ways.get(network, network)
+
+    def compute_by(self, ways: Sequence[Network]) -> None:
+        """Compute the `networks`, in their order, in these ways from here on."""
+        self._ways = dict(zip(self.networks, ways, strict=True))
 
     @torch.no_grad()
     def hasten(self, dream: Dream, actions: Tensor, times: int) -> None:
@@ -109,10 +113,10 @@ class WorldModel(nn.Module, ABC):
         generator = torch.Generator(actions.device)
 
         def step(ways: Sequence[Network]) -> None:
-            self._ways = dict(zip(self.networks, ways, strict=True))
+            self.compute_by(ways)
             self.step(dream, actions, generator)
 
-        self._ways = dict(zip(self.networks, fastest(self.networks, step, times), strict=True))
+        self.compute_by(fastest(self.networks, step, times))
 
     @property
     def doubt_limit(self) -> Tensor | float:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from torch import nn
 
 from envs.pool import fill_pool
 from experiments.speed.plain_dreams import PlainDreams, Setting
@@ -30,6 +28,8 @@ from worldmodel.spaces import ActionSpec, Observation
 
 SEES: dict[Family, Observation] = {"latent": "latents", "pixel": "frames"}
 """What the agent is shown."""
+NETWORKS = ("denoising", "reward and end")
+"""what a family's networks are for, in their order"""
 _STACK, _HORIZON, _STARTS = 4, 48, 64
 _ROLLOUT = 4
 """steps of every dream in a turn"""
@@ -158,17 +158,15 @@ class DreamBench:
 
     def _split(self) -> dict[str, float]:
         """Where the time of ours goes, milliseconds for a step of all dreams."""
-        model = self.ours.dreams.world_model
-        denoiser, outcomes = model.networks
+        model, module = self.ours.dreams.world_model, self.ours.module
         spent: dict[str, float] = defaultdict(float)
-        names = {denoiser: "denoising", outcomes: "reward and end"}
-        find, act = model.by, self.ours.module.act
-        with (
-            _replaced(model, "by", lambda network: _timed(find(network), spent, names[network], self._device)),
-            _replaced(self.ours.module, "act", _timed(act, spent, "policy", self._device)),
-        ):
-            whole = seconds_of(lambda: self.ours.imagine(_ROLLOUT), self._device)
-        parts = {name: spent[name] for name in (*names.values(), "policy")}
+        ways = [model.by(network) for network in model.networks]
+        model.compute_by([_timed(way, spent, name, self._device) for way, name in zip(ways, NETWORKS, strict=True)])
+        module.__dict__["act"] = _timed(module.act, spent, "policy", self._device)
+        whole = seconds_of(lambda: self.ours.imagine(_ROLLOUT), self._device)
+        model.compute_by(ways)
+        del module.__dict__["act"]
+        parts = {name: spent[name] for name in (*NETWORKS, "policy")}
         parts["copies"] = whole - sum(parts.values())
         return {name: 1000 * seconds / _ROLLOUT for name, seconds in parts.items()}
 
@@ -229,8 +227,7 @@ def _fused(model: WorldModel) -> WorldModel:
 def _compiled(model: WorldModel) -> Callable[..., Any]:
     """The step of a copy whose networks are compiled, in float32."""
     copied = deepcopy(model)
-    ways: dict[nn.Module, Any] = {network: torch.compile(network, dynamic=False) for network in copied.networks}
-    copied.__dict__["by"] = lambda network: ways[network]
+    copied.compute_by([torch.compile(network, dynamic=False) for network in copied.networks])
     return copied.step
 
 
@@ -241,13 +238,3 @@ def _timed(call: Callable[..., Any], spent: dict[str, float], name: str, device:
         return said[0]
 
     return timed
-
-
-@contextmanager
-def _replaced(owner: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Within it, `owner` has another method of this name."""
-    owner.__dict__[name] = method
-    try:
-        yield
-    finally:
-        del owner.__dict__[name]

@@ -3,7 +3,7 @@
 docs/results/benchmark_<device>.json
 command, commit, machine, device
 roofline      what the device does at most
-games, buffer, training, imagination, agents, round
+games, buffer, training, imagination, agents, round, precision
               what was measured; see the classes of these parts
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
+from experiments.speed.precision import Strayed
 from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
 from experiments.speed.timing import Rate
@@ -37,6 +38,7 @@ class Benchmark:
         imagination: How fast dreams are.
         agents: How fast agents learn in dreams that cost nothing.
         round: Seconds of a small round, by phase.
+        precision: How far dreams in a faster arithmetic stray.
     """
 
     command: str
@@ -50,6 +52,7 @@ class Benchmark:
     imagination: tuple[Imagined, ...] = ()
     agents: tuple[Learned, ...] = ()
     round: dict[str, float] = field(default_factory=dict)
+    precision: Strayed | None = None
 
 
 def read_benchmark(path: Path) -> Benchmark:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
+from experiments.speed.precision import Strayed
 from experiments.speed.record import Benchmark
 from experiments.speed.timing import Rate
 from experiments.speed.training import Trained
@@ -28,6 +29,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
         yield _agents(benchmark.agents)
     if benchmark.round:
         yield _round(benchmark.round)
+    if benchmark.precision:
+        yield _precision(benchmark.precision)
 
 
 def _limits(benchmark: Benchmark) -> Table:
@@ -132,6 +135,16 @@ def _round(phases: dict[str, float]) -> Table:
     for phase, seconds in phases.items():
         table.add_row(phase, f"{seconds:.1f}")
     table.add_row("all", f"{sum(phases.values()):.1f}")
+    return table
+
+
+def _precision(strayed: Strayed) -> Table:
+    steps = [1, 2, 5, 10, len(next(iter(strayed.median.values())))]
+    table = _numbers("Dreams beside those in float32: PSNR by steps dreamed, dB", "arithmetic", *map(str, steps))
+    for way in strayed.median:
+        for name, psnr in ((f"{way}, median", strayed.median[way]), (f"{way}, lowest", strayed.lowest[way])):
+            table.add_row(name, *(f"{psnr[step - 1]:.1f}" for step in steps))
+    table.caption = f"same weights ({strayed.world_model}), same noise, same actions"
     return table
 
 

@@ -5,7 +5,7 @@ from reports import make_report
 from rich.console import Console
 
 from experiments import ablate, dyna
-from experiments.ablation import read_ablation
+from experiments.ablation import Ablation
 from experiments.changes import CHANGES, ROWS
 from experiments.cli import run_main
 from experiments.presets import cartpole
@@ -19,6 +19,7 @@ DIFFERING = {
     "any_noise": {"fit.sampled_share"},
     "no_shift": {"model.shift"},
     "calm_context": {"model.max_context_noise"},
+    "smooth_dreams": {"model.scatter"},
     "head_beside": {"fit.head_steps"},
     "no_doubt": {"imagine.doubt_limit"},
     "only_beginnings": {"imagine.starts.uniform", "imagine.starts.near_end", "imagine.starts.beginning"},
@@ -78,7 +79,7 @@ def test_every_row_is_run_with_every_seed_and_kept(fake, ablate_main, tmp_path, 
     names = [name for name, _ in fake.trained]
     assert names == [f"cartpole-{row}-seed{seed}" for seed in (4, 5) for row in ("all", "no_shift")]
     assert [settings.model.shift for _, settings in fake.trained] == [0.5, 0.0, 0.5, 0.0]
-    found = read_ablation(tmp_path / "new" / "a.json")
+    found = Ablation.read(tmp_path / "new" / "a.json")
     assert [(row, set(results)) for row, results in found.rows.items()] == [
         ("all", {"4", "5"}),
         ("no_shift", {"4", "5"}),
@@ -104,7 +105,7 @@ def test_other_settings_are_refused_by_name(fake, ablate_main, capsys):
 
 def test_a_row_stands_beside_the_whole(fake, ablate_main, tmp_path, capsys):
     ablate_main("--seeds", "1", "--rows", "all", "no_doubt")
-    found = read_ablation(tmp_path / "new" / "a.json")
+    found = Ablation.read(tmp_path / "new" / "a.json")
     half = replace(found.rows["all"]["0"], returns=tuple(value / 2 for value in found.rows["all"]["0"].returns))
     Console(width=140).print(ablate.table_of(found.added("no_doubt", 0, half)))
     assert "50%" in capsys.readouterr().out

@@ -53,7 +53,14 @@ def test_the_verdict_goes_by_seeds_and_by_probability(compared):
     # Of nine pairs, those of the seed that reached 60 with 50 and 52 are won, that with 70 is lost.
     assert "same real steps with a probability of 0.89" in told
     assert "on 2 of 3 seeds" in told
-    assert "Imagination reaches 38% of its ceiling." in told
+    assert "Imagination reaches 38% of its ceiling, over 3 of the seeds." in told
+
+
+def test_the_share_of_the_ceiling_sets_each_seed_against_its_own(compared):
+    ceiling = {"2": compared.rows["ceiling"]["2"]}
+    told = shown(replace(compared, rows={**compared.rows, "ceiling": ceiling}))
+    assert "Imagination reaches 15% of its ceiling, over 1 of the seeds." in told
+    assert "of its ceiling" not in shown(replace(compared, rows={**compared.rows, "ceiling": {"9": ceiling["2"]}}))
 
 
 def test_a_row_that_is_not_there_is_not_named(compared):

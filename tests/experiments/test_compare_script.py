@@ -7,7 +7,7 @@ import pytest
 
 from experiments import compare, compare_report, rows
 from experiments.cli import run_main
-from experiments.comparison import Point, RowResult, read_comparison
+from experiments.comparison import Comparison, Point, RowResult
 from worldmodel.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "compare.py"
@@ -55,7 +55,7 @@ def compare_main(tmp_path):
 
 
 def stored(tmp_path):
-    return read_comparison(tmp_path / "new" / "r.json")
+    return Comparison.read(tmp_path / "new" / "r.json")
 
 
 def test_every_row_is_played_with_every_seed_and_kept(shown, compare_main, tmp_path, capsys):

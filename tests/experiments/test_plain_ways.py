@@ -1,8 +1,10 @@
 """The plain ways that the fast ones are measured beside do the same."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from miniature import MINIATURE
@@ -64,7 +66,8 @@ def test_the_parts_of_a_step_are_named_and_the_way_they_are_measured_is_undone()
     assert list(parts) == ["denoising", "reward and end", "policy", "copies"]
     assert all(milliseconds > 0 for milliseconds in parts.values())
     model = bench.ours.dreams.world_model
-    assert "by" not in model.__dict__ and "act" not in bench.ours.module.__dict__
+    assert [model.by(network) for network in model.networks] == list(model.networks)
+    assert "act" not in bench.ours.module.__dict__
 
 
 def noise(tmp_path):
@@ -125,3 +128,17 @@ def test_the_tiny_policy_sees_the_picture():
     module = tiny_module(dreams)
     first, second = dreams.reset_tensors(), dreams.step_tensors(torch.zeros(3, dtype=torch.long))[0]
     assert not torch.equal(module.act(first)[1], module.act(second)[1])
+
+
+def test_a_thousand_rollouts_leave_no_memory_behind():
+    runner = make_runner(small_model("pixel"), 2, "frames", 0, "cpu")
+    held = psutil.Process().memory_info
+
+    def imagine(times):
+        for _ in range(times):
+            runner.imagine(2)
+        gc.collect()
+        return held().rss
+
+    begun = imagine(200)
+    assert imagine(1000) - begun < 8 * 2**20

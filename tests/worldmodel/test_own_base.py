@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
 def taught() -> LatentWorldModel:
     model = tiny()
     model.head.doubt_limit.fill_(0.5)
+    model.left_out.fill_(0.1)
     return model
 
 

@@ -102,6 +102,8 @@ class LatentConfig:
     """strongest noise added to the context in training, in spreads of the change from one latent to the next"""
     context_noise: float = 0.0
     """noise added to the context when dreaming, in the same unit"""
+    scatter: float = 0.0
+    """share of the variance that predictions leave out, which dreams draw beside them; measured after every fit"""
     noise_levels: int = 10
     """steps in which the model is told the context's noise"""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

@@ -25,11 +25,14 @@ from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
+from worldmodel.latent.scatter import left_out
 from worldmodel.latent.watch import LossWatch
 from worldmodel.latent.weighting import LossWeight
 
 _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
+_COMPARED = 1024
+"""held-out steps by which it is measured what predictions leave out"""
 _DOUBTED, _DOUBT_BATCH = 8192, 512
 """held-out steps whose doubt is measured, and how many at a time"""
 _FEWEST_ENDS, _RECALLED = 10, 256
@@ -155,10 +158,24 @@ class LatentFitter:
             self._denoise.release()
         self._keep_in(self._dtypes)
         self.model.eval()
+        if self._stage.makes_motion and self.model.config.scatter:
+            self._measure_left_out()
         if self._stage.name == "head":
             self._measure_doubt()
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
+
+    def _measure_left_out(self) -> None:
+        """Set the variance that predictions leave out, by play that is held out from all fitting."""
+        held_out, context = WindowSampler(self._reader, self.model.context, 1, "held_out"), self.model.context
+        if not held_out.num_steps:
+            return
+        windows = self._segment(held_out.sample(_COMPARED, np.random.default_rng(0)))
+        windows = windows[windows.mask.all(1).nonzero().squeeze(-1)]
+        assert windows.latents is not None
+        seen, history = windows.latents[:, :context], self.model.known(windows.actions, windows.mask)
+        draws = [self.model.draw(seen, history, torch.Generator(self._device).manual_seed(seed)) for seed in (0, 1)]
+        self.model.left_out.copy_(left_out(windows.latents[:, context], *draws, seen[:, -1]))
 
     @torch.no_grad()
     def _measure_doubt(self) -> None:

@@ -24,6 +24,7 @@ from worldmodel.latent.denoiser import condition, plain_denoiser
 from worldmodel.latent.origin import Origin
 from worldmodel.latent.own_base import adopt
 from worldmodel.latent.sampler import Sampler, build_sampler
+from worldmodel.latent.scatter import scattered
 from worldmodel.latent.told import Told, guided
 from worldmodel.spaces import ActionSpec, Observation
 
@@ -43,10 +44,16 @@ class LatentDream(Dream):
 
 
 class LatentWorldModel(WorldModel):
-    """Autoencoder, denoiser and head."""
+    """Autoencoder, denoiser and head.
+
+    Attributes:
+        denoiser: Predicts the next latent from its noise.
+        left_out: float32, (1, channels, 1, 1): see `worldmodel.latent.scatter`; 0 until it was measured.
+    """
 
     denoiser: nn.Module
     unknown: Tensor
+    left_out: Tensor
 
     def __init__(self, config: LatentConfig, action_spec: ActionSpec, base: Base | None = None) -> None:
         """A model that knows no game yet.
@@ -76,6 +83,7 @@ class LatentWorldModel(WorldModel):
         self.head = Head(config.head, *self.latent_shape, action_spec)
         if base.learned:
             adopt(self, base.learned)
+        self.register_buffer("left_out", torch.zeros(1, self.autoencoder.channels, 1, 1))
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
         if config.base.dtype != "float32":
             self.cast(getattr(torch, config.base.dtype))
@@ -180,7 +188,15 @@ class LatentWorldModel(WorldModel):
 
     @torch.no_grad()
     def imagine(self, context: Tensor, history: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The next latents (batch, channels, h, w), sampled."""
+        """The next latents (batch, channels, h, w), sampled, and scattered if `config.scatter` says so."""
+        drawn = self.draw(context, history, generator)
+        if not self.config.scatter:
+            return drawn
+        return scattered(drawn, context[:, -1], self.config.scatter * self.left_out, generator)
+
+    @torch.no_grad()
+    def draw(self, context: Tensor, history: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The next latents (batch, channels, h, w), as the sampler draws them."""
         strength = torch.full((len(context),), self.config.context_noise, device=context.device)
         noise = torch.randn(context.shape, generator=generator, device=context.device)
         seen, level = self.shake(context, strength, noise)

@@ -4,7 +4,7 @@ config.json               family, format, what defines the model, the actions, t
 vae/, unet/               diffusers' own folders: the networks that are our own; the U-Net is the one under the adapter
 scheduler/                diffusers' own folder
 conditioner.safetensors   what the base was given: embeddings of actions, noise level and position
-latents.safetensors       statistics of the latents
+latents.safetensors       statistics of the latents, and of what predictions of them leave out
 head.safetensors          reward and termination
 adapter/                  peft's own folder, with the modules trained in full; it names its base by the base's hash
 
@@ -38,7 +38,7 @@ from worldmodel.latent.origin import Marks
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 4
+FORMAT = 5
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
@@ -125,7 +125,7 @@ def load(folder: Path, how: Loading) -> LatentWorldModel:
     try:
         card = _read_card(folder)
         config = replace(card.config, base=how.base_of(card.config.base))
-        model = LatentWorldModel(config, card.action_spec, _base(folder, card, config, how))
+        model = _built(folder, config, card.action_spec, _base(folder, card, config, how))
         _fill(model, folder, card.own, how.variant)
         _check_base(folder, card.base, _name(model, base_weights(model.denoiser), card.own))
         if card.adapted:
@@ -135,6 +135,13 @@ def load(folder: Path, how: Loading) -> LatentWorldModel:
     if how.dtype:
         model.cast(how.dtype)
     return model.eval()
+
+
+def _built(folder: Path, config: LatentConfig, spec: ActionSpec, base: Base) -> LatentWorldModel:
+    try:
+        return LatentWorldModel(config, spec, base)
+    except UserError as error:
+        raise UserError(f"{folder / 'config.json'} describes no world model: {error}") from error
 
 
 def load_adapter(model: LatentWorldModel, folder: Path) -> None:
@@ -251,7 +258,7 @@ def _read_card(folder: Path) -> Card:
 
 
 def _statistics(model: LatentWorldModel) -> dict[str, Tensor]:
-    return dict(model.autoencoder.named_buffers(recurse=False))
+    return dict(model.autoencoder.named_buffers(recurse=False)) | {"left_out": model.left_out}
 
 
 def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

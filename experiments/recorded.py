@@ -1,0 +1,78 @@
+"""Results by row and seed in one JSON file, which grows as runs come to their end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from experiments.provenance import machine
+from worldmodel.errors import UserError
+from worldmodel.files import write_json
+from worldmodel.plain import from_plain
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[R]):
+    """Rows that differ in one thing each, by seed; a subclass says what a result is.
+
+    Attributes:
+        NOUN: What such a file holds, for people.
+    """
+
+    NOUN: ClassVar[str] = "results"
+
+    game: str
+    command: str
+    machine: str
+    settings: dict[str, Any]
+    rows: dict[str, dict[str, R]] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, path: Path, game: str, settings: Mapping[str, Any], command: str) -> Self:
+        """What the file holds, or a beginning that is not written yet.
+
+        Raises:
+            UserError: If the file holds results of other settings; naming those.
+        """
+        fresh = cls(game, command, machine(), dict(settings))
+        if not path.exists():
+            return fresh
+        there = cls.read(path)
+        if differing := [name for name in settings if there.settings.get(name, settings[name]) != settings[name]]:
+            raise UserError(f"{path} holds the results of another {', '.join(differing)}; give --results another file.")
+        return replace(fresh, rows=there.rows)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote.
+
+        Raises:
+            UserError: If it is damaged or missing.
+        """
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} holds no {cls.NOUN} ({error}): restore it from a copy, or give another."
+            ) from error
+        return from_plain(cls, values, str(path))
+
+    def write(self, path: Path) -> None:
+        """Write it, whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(self))
+
+    def reopened(self, path: Path) -> Self:
+        """The same with the rows that are in its file by now: others may add seeds to it."""
+        return replace(self, rows=self.read(path).rows) if path.exists() else self
+
+    def of(self, row: str) -> Mapping[str, R]:
+        """A row's results by seed."""
+        return self.rows.get(row, {})
+
+    def added(self, row: str, seed: int, result: R) -> Self:
+        """The same with one more result."""
+        return replace(self, rows={**self.rows, row: {**self.of(row), str(seed): result}})
