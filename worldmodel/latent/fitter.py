@@ -174,8 +174,9 @@ class LatentFitter:
         windows = windows[windows.mask.all(1).nonzero().squeeze(-1)]
         assert windows.latents is not None
         seen, history = windows.latents[:, :context], self.model.known(windows.actions, windows.mask)
-        draws = [self.model.draw(seen, history, torch.Generator(self._device).manual_seed(seed)) for seed in (0, 1)]
-        self.model.left_out.copy_(left_out(windows.latents[:, context], *draws, seen[:, -1]))
+        generator = torch.Generator(self._device).manual_seed(0)
+        drawn, again = (self.model.draw(seen, history, generator) for _ in range(2))
+        self.model.left_out.copy_(left_out(windows.latents[:, context], drawn, again, seen[:, -1]))
 
     @torch.no_grad()
     def _measure_doubt(self) -> None:
