@@ -30,6 +30,7 @@ from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
 
 PROGRAM = "python experiments/benchmark.py"
+_LOG_WIDTH = 140
 Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "precision"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
     if options.threads:
         torch.set_num_threads(options.threads)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     options.path.parent.mkdir(parents=True, exist_ok=True)
     benchmark = _begun(options, f"{PROGRAM} {shlex.join(arguments)}".strip())
     for part in options.parts:

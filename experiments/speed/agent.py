@@ -49,7 +49,7 @@ class Learned:
 def local_ray() -> Iterator[None]:
     """Ray on one CPU of this machine, for RLlib."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
     try:
         yield
     finally:

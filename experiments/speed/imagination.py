@@ -31,7 +31,7 @@ SEES: dict[Family, Observation] = {"latent": "latents", "pixel": "frames"}
 NETWORKS = ("denoising", "reward and end")
 """what a family's networks are for, in their order"""
 _STACK, _HORIZON, _STARTS = 4, 48, 64
-_ROLLOUT = 4
+_ROLLOUT: dict[Family, int] = {"latent": 4, "pixel": 1}
 """steps of every dream in a turn"""
 
 
@@ -118,9 +118,10 @@ class DreamBench:
     def __init__(self, model: WorldModel, family: Family, dreams: int, steps_ahead: int, device: str) -> None:
         """Make ready; ours takes the fastest way for so many steps of all dreams."""
         self._family, self._model, self._dreams, self._device = family, model, dreams, device
+        self._length = _ROLLOUT[family]
         observation = SEES[family]
         self.ours = make_runner(_fused(model), dreams, observation, steps_ahead, device)
-        self.ours.imagine(_ROLLOUT)
+        self.ours.imagine(self._length)
         pool = fill_pool(model, random_starts(model), observation, _STACK, torch.device(device))
         self._setting = Setting(model, self.ours.module, pool, dreams, _HORIZON, observation)
         self.plain = PlainDreams(self._setting, seed=0)
@@ -144,14 +145,14 @@ class DreamBench:
 
     def _turn(self, imagine: Callable[[int], object]) -> Callable[[], int]:
         def turn() -> int:
-            imagine(_ROLLOUT)
-            return _ROLLOUT * self._dreams
+            imagine(self._length)
+            return self._length * self._dreams
 
         return turn
 
     def _work(self) -> Work:
         """What a step of all dreams has to do; counted for one dream, since the work grows as their number does."""
-        one = DreamBenchOfOne(self._setting)
+        one = _OneDream(self._setting)
         weights = [*_fused(self._model).parameters(), *self._setting.module.parameters()]
         counted = count(one.step, weights)
         return Work(self._dreams * counted.operations, counted.bytes)
@@ -163,15 +164,15 @@ class DreamBench:
         ways = [model.by(network) for network in model.networks]
         model.compute_by([_timed(way, spent, name, self._device) for way, name in zip(ways, NETWORKS, strict=True)])
         module.__dict__["act"] = _timed(module.act, spent, "policy", self._device)
-        whole = seconds_of(lambda: self.ours.imagine(_ROLLOUT), self._device)
+        whole = seconds_of(lambda: self.ours.imagine(self._length), self._device)
         model.compute_by(ways)
         del module.__dict__["act"]
         parts = {name: spent[name] for name in (*NETWORKS, "policy")}
         parts["copies"] = whole - sum(parts.values())
-        return {name: 1000 * seconds / _ROLLOUT for name, seconds in parts.items()}
+        return {name: 1000 * seconds / self._length for name, seconds in parts.items()}
 
 
-class DreamBenchOfOne:
+class _OneDream:
     """One dream and its agent, plain."""
 
     def __init__(self, setting: Setting) -> None:
@@ -203,7 +204,7 @@ def make_runner(
     config = (
         ImaginationPPOConfig()
         .environment("envs:NeuralEnv-v0", env_config=face)
-        .imagination(dreams=dreams, rollout=_ROLLOUT)
+        .imagination(dreams=dreams)
         .rl_module(rl_module_spec=RLModuleSpec(module_class=PixelModule, model_config={"stack": _STACK}))
         .debugging(seed=0)
     )
