@@ -161,7 +161,8 @@ def large_reader(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("stage", "switch"),
-    [("dynamics", {"full": True}), ("decoder", {}), ("adapter", {})] + [("adapter", switch) for switch in SWITCHES],
+    [("dynamics", {"full": True}), ("decoder", {}), ("adapter", {})]
+    + [pytest.param("adapter", switch, marks=pytest.mark.slow) for switch in SWITCHES],
     ids=str,
 )
 def test_on_a_base_too_all_that_a_stage_trains_changes_and_nothing_else(large_reader, base_folders, stage, switch):
@@ -174,7 +175,9 @@ def test_on_a_base_too_all_that_a_stage_trains_changes_and_nothing_else(large_re
     assert changed == {name for name in before if any(part in name for part in parts)}
 
 
-@pytest.mark.parametrize("stage", ["adapter", "dynamics", "decoder"])
+@pytest.mark.parametrize(
+    "stage", ["adapter", pytest.param("dynamics", marks=pytest.mark.slow), pytest.param("decoder", marks=pytest.mark.slow)]
+)
 def test_a_base_in_bfloat16_is_trained_in_float32(large_reader, base_folders, stage):
     base_folder = base_folders["sd2", "kl", "v_prediction"]
     base = BaseConfig(str(base_folder), dtype="bfloat16")
