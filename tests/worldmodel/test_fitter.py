@@ -176,7 +176,8 @@ def test_on_a_base_too_all_that_a_stage_trains_changes_and_nothing_else(large_re
 
 
 @pytest.mark.parametrize(
-    "stage", ["adapter", pytest.param("dynamics", marks=pytest.mark.slow), pytest.param("decoder", marks=pytest.mark.slow)]
+    "stage",
+    ["adapter", pytest.param("dynamics", marks=pytest.mark.slow), pytest.param("decoder", marks=pytest.mark.slow)],
 )
 def test_a_base_in_bfloat16_is_trained_in_float32(large_reader, base_folders, stage):
     base_folder = base_folders["sd2", "kl", "v_prediction"]
