@@ -49,10 +49,17 @@ class PlainFit:
     def fit(self, steps: int) -> None:
         """Take so many updates."""
         for _ in range(steps):
-            batch = self._windows.sample(self._config.batch_size, self._rng)
-            loss = self._losses.denoising(segment(self._reader, batch).to(torch.device(self._device)))
-            self._optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
-            self._optimizer.step()
-            self._average.step(self._parameters)
+            self.update(self.draw())
+
+    def draw(self) -> Segment:
+        """A batch of windows, as frames."""
+        batch = self._windows.sample(self._config.batch_size, self._rng)
+        return segment(self._reader, batch).to(torch.device(self._device))
+
+    def update(self, batch: Segment) -> None:
+        """Take one update; frames are encoded where the batch has no latents."""
+        self._optimizer.zero_grad()
+        self._losses.denoising(batch).backward()
+        nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
+        self._optimizer.step()
+        self._average.step(self._parameters)

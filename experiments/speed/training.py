@@ -36,11 +36,12 @@ _SPEC = ActionSpec.discrete(ACTIONS)
 
 
 class _Pair(NamedTuple):
-    """Two ways to fit the same weights."""
+    """Two ways to fit the same weights, and a plain update alone, without what need not be done for every batch."""
 
     config: FitConfig
     plain: Callable[[int], object]
     ours: Callable[[int], object]
+    update: Callable[[], object]
     weights: Iterable[Tensor]
 
 
@@ -75,10 +76,10 @@ def measure_training(
 ) -> Trained:
     """How fast a family's default model learns from what `reader` reads."""
     torch.manual_seed(0)
-    config, plain, ours, weights = _PAIRS[family](reader, failures, device)
+    config, plain, ours, update, weights = _PAIRS[family](reader, failures, device)
     frames = config.batch_size * config.unroll
     rates = in_turns({"plain": _turn(plain, frames), "ours": _turn(ours, frames)}, seconds, device)
-    limit = frames / roofline.seconds(count(lambda: plain(1), weights))
+    limit = frames / roofline.seconds(count(update, weights))
     return Trained(family, config.batch_size, config.unroll, rates, memory_mb(device), limit)
 
 
@@ -86,7 +87,11 @@ def _latent(reader: BufferReader, failures: Path, device: str) -> _Pair:
     config, model = FitConfig(), LatentWorldModel(LatentConfig(), _SPEC)
     ours = LatentFitter(deepcopy(model), config, reader, torch.device(device), failures)
     ours.begin(Stage("dynamics", _LONG), seed=0)
-    return _Pair(config, PlainFit(model.to(device), config, reader, device).fit, ours.fit, model.denoiser.parameters())
+    plain = PlainFit(model.to(device), config, reader, device)
+    frames = plain.draw()
+    latents = model.autoencoder.encode(frames.frames.flatten(0, 1)).unflatten(0, frames.mask.shape)
+    batch = replace(frames, latents=latents)
+    return _Pair(config, plain.fit, ours.fit, lambda: plain.update(batch), model.denoiser.parameters())
 
 
 def _pixel(reader: BufferReader, failures: Path, device: str) -> _Pair:
@@ -99,7 +104,8 @@ def _pixel(reader: BufferReader, failures: Path, device: str) -> _Pair:
         fitter.begin(Stage("denoiser", _LONG), seed=0)
         return fitter.fit
 
-    return _Pair(config, fit("fp32"), fit("auto"), model.denoiser.parameters())
+    plain = fit("fp32")
+    return _Pair(config, plain, fit("auto"), lambda: plain(1), model.denoiser.parameters())
 
 
 def _turn(fit: Callable[[int], object], frames: int) -> Callable[[], int]:

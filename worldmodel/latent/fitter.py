@@ -172,6 +172,8 @@ class LatentFitter:
             return
         windows = self._segment(held_out.sample(_COMPARED, np.random.default_rng(0)))
         windows = windows[windows.mask.all(1).nonzero().squeeze(-1)]
+        if not len(windows.mask):
+            return
         assert windows.latents is not None
         seen, history = windows.latents[:, :context], self.model.known(windows.actions, windows.mask)
         generator = torch.Generator(self._device).manual_seed(0)
