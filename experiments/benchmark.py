@@ -17,10 +17,10 @@ from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, hardware
 from experiments.speed.agent import MODULES, SHAPES, Learned, local_ray, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
-from experiments.speed.precision import measure_precision
+from experiments.speed.precision import measure_precision, open_playable
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
-from experiments.speed.record import Benchmark, read_benchmark
-from experiments.speed.roofline import measure_roofline
+from experiments.speed.record import Benchmark, Origin, read_benchmark
+from experiments.speed.roofline import Roofline, measure_roofline
 from experiments.speed.tables import tables
 from experiments.speed.training import Trained, measure_training
 from experiments.speed.whole_round import measure_round
@@ -28,6 +28,7 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
+from worldmodel.plain import dotted
 
 PROGRAM = "python experiments/benchmark.py"
 _LOG_WIDTH = 140
@@ -74,25 +75,23 @@ class Options:
         return sizes.get(part, 1)
 
 
-Measure: TypeAlias = Callable[[Options, Benchmark], Iterator[Benchmark]]
+Measure: TypeAlias = Callable[[Options, Benchmark, Roofline], Iterator[Benchmark]]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure as the command line says. Returns the exit status."""
     options = tyro.cli(Options, args=arguments, prog=PROGRAM, description=Options.__doc__)
-    if not options.seconds > 0:
-        raise UserError(f"seconds must be more than 0, not {options.seconds}.")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
+    _check(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     options.path.parent.mkdir(parents=True, exist_ok=True)
-    benchmark = _begun(options, f"{PROGRAM} {shlex.join(arguments)}".strip())
+    benchmark = _begun(options)
+    origin = _origin(options, f"{PROGRAM} {shlex.join(arguments)}".strip())
     for part in options.parts:
         with ConsoleProgress(console).phase(part, options.size(part)) as advance:
-            for grown in MEASURES[part](options, benchmark):
-                benchmark = grown
+            for grown in MEASURES[part](options, benchmark, origin.roofline):
+                benchmark = replace(grown, origins={**grown.origins, part: origin})
                 write_json(options.path, asdict(benchmark))
                 advance(1)
     for table in tables(benchmark):
@@ -102,42 +101,61 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _begun(options: Options, command: str) -> Benchmark:
-    """What the file has of this machine already, with the roofline measured anew."""
-    machine = hardware() | {"threads": torch.get_num_threads()}
-    fresh = Benchmark(command, commit(), machine, options.device, measure_roofline(options.device, options.seconds / 4))
-    if not options.path.exists() or (there := read_benchmark(options.path)).machine != machine:
+def _check(options: Options) -> None:
+    """Refuse what cannot be measured, before anything is.
+
+    Raises:
+        UserError: Naming the option and what it may be.
+    """
+    for name, value in dotted(options).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not number > 0:
+                raise UserError(f"{name} must be more than 0, not {number}.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
+    if options.world_model:
+        open_playable(options.world_model)
+
+
+def _begun(options: Options) -> Benchmark:
+    """What the file has of this machine already."""
+    fresh = Benchmark(hardware() | {"threads": torch.get_num_threads()}, options.device)
+    if not options.path.exists() or (there := read_benchmark(options.path)).machine != fresh.machine:
         return fresh
-    return replace(there, command=fresh.command, commit=fresh.commit, roofline=fresh.roofline)
+    return there
 
 
-def _games(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _origin(options: Options, command: str) -> Origin:
+    return Origin(command, commit(), measure_roofline(options.device, options.seconds / 4))
+
+
+def _games(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     games = {}
     for game, rate in measure_games(options.seconds):
         games[game] = rate
         yield replace(so_far, games=games)
 
 
-def _buffer(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _buffer(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     with tempfile.TemporaryDirectory() as folder:
         yield replace(so_far, buffer=measure_buffer(Path(folder), options.seconds))
 
 
-def _training(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _training(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     trained: tuple[Trained, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
         write_noise(Path(folder))
         for family in FAMILIES:
             reader = BufferReader(folder)
-            measured = measure_training(family, reader, Path(folder), options.seconds, options.device, so_far.roofline)
+            measured = measure_training(family, reader, Path(folder), options.seconds, options.device, roofline)
             trained = (*trained, measured)
             yield replace(so_far, training=trained)
 
 
 def _dreams(family: Family) -> Measure:
-    def measure(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+    def measure(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
         dreams = tuple(dreamed for dreamed in so_far.imagination if dreamed.family != family)
-        found = measure_imagination(options.imagination, family, options.seconds, options.device, so_far.roofline)
+        found = measure_imagination(options.imagination, family, options.seconds, options.device, roofline)
         for dreamed in found:
             dreams = (*dreams, dreamed)
             yield replace(so_far, imagination=dreams)
@@ -145,7 +163,7 @@ def _dreams(family: Family) -> Measure:
     return measure
 
 
-def _agents(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _agents(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     agents: tuple[Learned, ...] = ()
     with local_ray():
         for learned in measure_agents(options.seconds):
@@ -153,12 +171,12 @@ def _agents(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
             yield replace(so_far, agents=agents)
 
 
-def _round(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _round(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     with tempfile.TemporaryDirectory() as folder:
         yield replace(so_far, round=measure_round(Path(folder) / "run"))
 
 
-def _precision(options: Options, so_far: Benchmark) -> Iterator[Benchmark]:
+def _precision(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     if options.world_model:
         yield replace(so_far, precision=measure_precision(options.world_model, options.device))
 

@@ -40,11 +40,9 @@ def measure_precision(world_model: Path, device: str) -> Strayed:
     """Dream on from the starts that lie beside the world model, under random actions; ends end nothing.
 
     Raises:
-        UserError: If there is no such world model, or no starts beside it.
+        UserError: See `open_playable`.
     """
-    model = load_world_model(world_model).to(device).eval()
-    if not (world_model / STARTS_FILE).exists():
-        raise UserError(f"{world_model} has no {STARTS_FILE}: give the folder of a finished run's world model.")
+    model = open_playable(world_model).to(device).eval()
     starts = load_starts(world_model / STARTS_FILE)
     rows = np.arange(_DREAMS) % len(starts)
     frames, actions, mask = (
@@ -58,6 +56,18 @@ def measure_precision(world_model: Path, device: str) -> Strayed:
         {name: tuple(found.median(1).values.tolist()) for name, found in psnr.items()},
         {name: tuple(found.min(1).values.tolist()) for name, found in psnr.items()},
     )
+
+
+def open_playable(world_model: Path) -> WorldModel:
+    """The world model in this folder.
+
+    Raises:
+        UserError: If there is no such world model, or no starts beside it.
+    """
+    model = load_world_model(world_model)
+    if not (world_model / STARTS_FILE).exists():
+        raise UserError(f"{world_model} has no {STARTS_FILE}: give the folder of a finished run's world model.")
+    return model
 
 
 @torch.no_grad()

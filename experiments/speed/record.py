@@ -1,8 +1,8 @@
 """The file of a benchmark.
 
 docs/results/benchmark_<device>.json
-command, commit, machine, device
-roofline      what the device does at most
+machine, device
+origins       by part: the command, the commit, and what the device did at most
 games, buffer, training, imagination, agents, round, precision
               what was measured; see the classes of these parts
 """
@@ -19,7 +19,23 @@ from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
 from experiments.speed.timing import Rate
 from experiments.speed.training import Trained
+from worldmodel.errors import UserError
 from worldmodel.plain import from_plain
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part's figures come from: parts may be measured by other commands, at other hours.
+
+    Attributes:
+        command: What measured them.
+        commit: Of the code.
+        roofline: What the device did at most in that hour; their limits are by it.
+    """
+
+    command: str
+    commit: str
+    roofline: Roofline
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,9 @@ class Benchmark:
     """All that was measured on one machine.
 
     Attributes:
-        command: What measured it.
-        commit: Of the code.
         machine: What it was measured on.
         device: "cpu" or "cuda".
-        roofline: What the device does at most.
+        origins: Where each part comes from.
         games: Real steps a second, by game.
         buffer: How fast the buffer is.
         training: How fast world models learn.
@@ -41,11 +55,9 @@ class Benchmark:
         precision: How far dreams in a faster arithmetic stray.
     """
 
-    command: str
-    commit: str
     machine: dict[str, Any]
     device: str
-    roofline: Roofline
+    origins: dict[str, Origin] = field(default_factory=dict)
     games: dict[str, Rate] = field(default_factory=dict)
     buffer: Buffered | None = None
     training: tuple[Trained, ...] = ()
@@ -56,5 +68,13 @@ class Benchmark:
 
 
 def read_benchmark(path: Path) -> Benchmark:
-    """Read a file of a benchmark."""
-    return from_plain(Benchmark, json.loads(path.read_text()), str(path))
+    """Read a file of a benchmark.
+
+    Raises:
+        UserError: If it is damaged or missing.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no benchmark ({error}): give --output another file.") from error
+    return from_plain(Benchmark, values, str(path))

@@ -34,10 +34,13 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 
 def _limits(benchmark: Benchmark) -> Table:
-    table, roofline = _numbers("What this device does at most", "", "a second"), benchmark.roofline
-    for name, rate in (("float32", roofline.float32), ("bfloat16", roofline.bfloat16)):
-        table.add_row(f"matrix products, {name}", f"{rate / _GIGA:,.0f} GFLOP")
-    table.add_row("bytes copied", f"{roofline.bandwidth / _GIGA:,.1f} GB")
+    table = _numbers(
+        "What this device did at most, a second", "as it was for", "float32, GFLOP", "bfloat16, GFLOP", "copied, GB"
+    )
+    for part, origin in benchmark.origins.items():
+        roofline = origin.roofline
+        rates = (f"{rate / _GIGA:,.0f}" for rate in (roofline.float32, roofline.bfloat16))
+        table.add_row(part, *rates, f"{roofline.bandwidth / _GIGA:,.1f}")
     table.caption = ", ".join(f"{name} {value}" for name, value in benchmark.machine.items() if value != "")
     return table
 

@@ -72,7 +72,9 @@ def test_what_is_measured_is_printed_and_kept_and_more_is_added(tmp_path, capsys
     assert both.games == first.games
     assert [dreamed.dreams for dreamed in both.imagination] == [1, 2]
     assert all(dreamed.rates.keys() == {"plain", "ours"} for dreamed in both.imagination)
-    assert both.machine["torch"] == torch.__version__ and "benchmark.py" in both.command
+    assert both.machine["torch"] == torch.__version__
+    assert both.origins["buffer"] == first.origins["buffer"], "each part keeps the command that measured it"
+    assert both.origins["latent"].command.endswith("--parts latent")
     shown = capsys.readouterr().out
     assert "Real play" in shown and "Imagined steps a second" in shown and "denoising" in shown
 
@@ -89,7 +91,13 @@ def test_the_figures_of_another_machine_are_not_mixed_in(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--seconds", "0"], "seconds must be more than 0"), (["--seconds", "nan"], "seconds must be more than 0")],
+    [
+        (["--seconds", "0"], "seconds must be more than 0"),
+        (["--seconds", "nan"], "seconds must be more than 0"),
+        (["--imagination.dreams", "4", "0"], "imagination.dreams must be more than 0"),
+        (["--threads", "0"], "threads must be more than 0"),
+        (["--world-model", "nowhere"], "nowhere holds no world model"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message, capsys):
     assert run_main(main, arguments) == 2
