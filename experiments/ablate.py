@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def table_of(ablation: Ablation) -> Table:
     """The rows that are there, each beside the one in which nothing is changed."""
     table = new_table(f"{ablation.game}: what each part is worth", "changed")
-    for column in ("seeds", "real return", "95% interval", "against all", "dream, changing, dB", "ends, precision"):
+    for column in ("seeds", "real return", "95% interval", "beside all", "dream, changing, dB", "ends, precision"):
         table.add_column(column, justify="right", no_wrap=True)
     whole = [result.mean for result in ablation.of("all").values()]
     for row in ROWS:
@@ -100,7 +100,7 @@ def _cells(row: RowName, results: Sequence[AblationResult], whole: float) -> lis
         str(len(results)),
         f"{np.mean(means):.1f}",
         f"{low:.1f} to {high:.1f}",
-        f"{np.mean(means) / whole:.0%}",
+        f"{np.mean(means) - whole:+.1f}",
         _mean([result.changing for result in results], ".1f"),
         _mean([result.end_precision for result in results], ".0%"),
     ]

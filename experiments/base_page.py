@@ -15,14 +15,16 @@ from worldmodel.plain import to_plain
 SETTINGS = "settings.json"
 
 
-def write_base_page(folder: Path, settings: PretrainSettings, command: str, seconds: float) -> None:
-    """Write README.md and settings.json into the folder of a base, where `rl.pretrainer` left its scores."""
+def write_base_page(folder: Path, name: str, settings: PretrainSettings, command: str, seconds: float) -> None:
+    """Write README.md and settings.json of the base `name` into its folder, where `rl.pretrainer` left its scores."""
     write_json(folder / SETTINGS, to_plain(settings))
     scores = json.loads((folder / SCORES).read_text())
-    write_whole(folder / "README.md", _page(folder, settings, scores, command, seconds).encode())
+    write_whole(folder / "README.md", _page(folder, name, settings, scores, command, seconds).encode())
 
 
-def _page(folder: Path, settings: PretrainSettings, scores: Mapping[str, Any], command: str, seconds: float) -> str:
+def _page(
+    folder: Path, name: str, settings: PretrainSettings, scores: Mapping[str, Any], command: str, seconds: float
+) -> str:
     play = settings.play
     experts = [game for game in play.games if game in RULES]
     megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
@@ -31,7 +33,7 @@ license: apache-2.0
 library_name: diffusers
 ---
 
-# {folder.name}: a base for world models of games
+# {name}: a base for world models of games
 
 An autoencoder and a U-Net in diffusers' layout that have seen {len(play.games)} games at
 {" x ".join(map(str, settings.model.frame_shape[:2]))} pixels, with all that a world model shares between games: the

@@ -120,9 +120,10 @@ def _check(options: Options) -> None:
 def _begun(options: Options) -> Benchmark:
     """What the file has of this machine already."""
     fresh = Benchmark(hardware() | {"threads": torch.get_num_threads()}, options.device)
-    if not options.path.exists() or (there := read_benchmark(options.path)).machine != fresh.machine:
+    if not options.path.exists():
         return fresh
-    return there
+    there = read_benchmark(options.path)
+    return there if (there.machine, there.device) == (fresh.machine, fresh.device) else fresh
 
 
 def _origin(options: Options, command: str) -> Origin:
@@ -173,7 +174,7 @@ def _agents(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator
 
 def _round(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     with tempfile.TemporaryDirectory() as folder:
-        yield replace(so_far, round=measure_round(Path(folder) / "run"))
+        yield replace(so_far, round=measure_round(Path(folder) / "run", options.threads, options.device))
 
 
 def _precision(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:

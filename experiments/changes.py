@@ -47,8 +47,9 @@ def _one_prediction(settings: Settings) -> Settings:
 def _no_base(settings: Settings) -> Settings:
     model = replace(settings.model, base=replace(settings.model.base, name=None))
     # As long as it is fitted with a base, at the rate that suits one from nothing.
-    steps, rate = settings.fit.base_autoencoder_steps, FitConfig().autoencoder_learning_rate
-    fit = replace(settings.fit, autoencoder_steps=steps, autoencoder_learning_rate=rate)
+    fit = settings.fit
+    steps, rate = fit.base_autoencoder_steps or fit.autoencoder_steps, FitConfig().autoencoder_learning_rate
+    fit = replace(fit, autoencoder_steps=steps, autoencoder_learning_rate=rate)
     return replace(settings, model=model, fit=fit)
 
 

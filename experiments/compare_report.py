@@ -180,8 +180,10 @@ def _verdicts(comparison: Comparison, names: dict[RowName, str]) -> list[str]:
         return []
     sentences = [_against(comparison, row, names[row]) for row in _RIVALS if row in names]
     if pairs := _pairs(comparison, "ceiling"):
-        share = sum(dreamed for dreamed, _ in pairs) / sum(perfect for _, perfect in pairs)
-        sentences.append(f"Imagination reaches {share:.0%} of its ceiling, over {len(pairs)} of the seeds.")
+        dreamed, perfect = (float(np.mean(returns)) for returns in zip(*pairs, strict=True))
+        # A share means something where returns are above 0.
+        share = f"{dreamed / perfect:.0%}" if min(dreamed, perfect) > 0 else f"{dreamed:.1f}, beside the {perfect:.1f}"
+        sentences.append(f"Imagination reaches {share} of its ceiling, over {len(pairs)} of the seeds.")
     return sentences
 
 

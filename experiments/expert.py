@@ -13,6 +13,7 @@ from rich.console import Console
 
 from experiments.cli import run_main
 from experiments.keywords import REGISTRY
+from experiments.stopping import STOPPED
 from rl.checks import check_expert_settings
 from rl.settings import ExpertSettings
 from worldmodel.errors import UserError
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         _run(options, console)
     except KeyboardInterrupt:
         console.print("\nStopped; nothing was kept.")
-        return 130
+        return STOPPED
     console.print(f"{time.monotonic() - began:.0f} s in all", highlight=False)
     return 0
 
@@ -77,8 +78,8 @@ def _run(options: Options, console: Console) -> None:
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         progress = ConsoleProgress(console)
         expert = train_expert(options, progress)
-        save_policy(options.folder, expert)
         judged = judge_expert(options, expert, progress)
+        save_policy(options.folder, expert)
     low, high = judged.interval
     console.print(
         f"real return {judged.mean:.1f} ({low:.1f} to {high:.1f}) in {len(judged.returns)} games\n"

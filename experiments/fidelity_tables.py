@@ -9,7 +9,7 @@ from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingG
 from experiments.table import new_table
 from rl.ranking import Correlation, Standing
 from rl.statistics import Evaluation
-from worldmodel.metrics.alarms import STRETCH
+from worldmodel.doubt import STRETCH
 from worldmodel.metrics.control import Controllability
 from worldmodel.metrics.events import EventScores
 from worldmodel.metrics.frechet import FrechetScores

@@ -184,7 +184,11 @@ def log_probability(logits: Tensor, actions: Tensor) -> Tensor:
 
 
 def check(envs: VectorEnv) -> None:
-    """Refuse games that the rollout above would misread."""
+    """Refuse games that the rollout above would misread.
+
+    Raises:
+        UserError: Naming what they would have to be.
+    """
     if envs.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
         raise UserError("the games begin anew in the step in which they end: give a vector environment of NEXT_STEP.")
     if not isinstance(envs.single_action_space, Discrete):
@@ -218,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
         "envs:NeuralEnv-v0", options.dreams, "vector_entry_point",
         world_model=options.world_model, horizon=options.horizon,
     )  # fmt: skip
+    check(envs)
     seen, actions = envs.single_observation_space, envs.single_action_space
     assert isinstance(seen, Box) and isinstance(actions, Discrete)
     ppo = PPO(envs, PixelAgent(seen.shape[-1], int(actions.n)), options.ppo, options.seed)

@@ -91,8 +91,11 @@ def _run(options: Options, console: Console, command: str, began: float) -> None
         board = BoardActor.remote()
         with watched(board, progress, options.run_path / "tensorboard"):
             base = pretrain(settings, play, options.run_path / "train", board)
-        shutil.copytree(base, options.base_path)
-    write_base_page(options.base_path, settings, command, time.monotonic() - began)
+        unfinished = options.base_path.with_name(f"{options.base_path.name}.tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(base, unfinished)
+    write_base_page(unfinished, options.base_path.name, settings, command, time.monotonic() - began)
+    unfinished.rename(options.base_path)
     console.print(
         f"{time.monotonic() - began:.0f} s in all\nFor Dyna: --base {options.base_path}",
         highlight=False,

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,8 +48,11 @@ def hardware() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the code, marked where files differ from it; empty outside a checkout."""
+    """The commit of the code, marked where files differ from it; empty outside a checkout, or where git is missing."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
     described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True
+        [git, "describe", "--always", "--abbrev=12", "--dirty"], cwd=packages_root(), capture_output=True, text=True
     )
     return described.stdout.strip()

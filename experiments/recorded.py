@@ -12,6 +12,20 @@ from worldmodel.files import write_json
 from worldmodel.plain import from_plain
 
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+def read_record(kind: type[T], path: Path, noun: str) -> T:
+    """The dataclass `kind` in a JSON file; `noun` says what it holds, for people.
+
+    Raises:
+        UserError: If it is damaged or missing.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no {noun} ({error}): restore it from a copy, or give another file.") from error
+    return from_plain(kind, values, str(path))
 
 
 @dataclass(frozen=True)
@@ -52,13 +66,7 @@ class Recorded(Generic[R]):
         Raises:
             UserError: If it is damaged or missing.
         """
-        try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} holds no {cls.NOUN} ({error}): restore it from a copy, or give another."
-            ) from error
-        return from_plain(cls, values, str(path))
+        return read_record(cls, path, cls.NOUN)
 
     def write(self, path: Path) -> None:
         """Write it, whole."""

@@ -94,7 +94,7 @@ def fidelity_plot(reports: Sequence[RoundReport]) -> Figure:
 def gap_plot(reports: Sequence[RoundReport], horizon: int) -> Figure:
     """The returns of each round's dreams beside those of its agent in the real game: do both rise?"""
     figure, axes = plot("round", "mean return")
-    axes.set_title(f"dreams begin anywhere and are cut after {horizon} steps: compare the courses, not the heights")
+    axes.set_title(f"dreams begin anywhere and are cut after {horizon} steps:\ncompare the courses, not the heights")
     rounds = [report.round for report in reports]
     axes.plot(rounds, [report.scalars.get("imagined/return", math.nan) for report in reports], marker="o",
               label="imagined")  # fmt: skip

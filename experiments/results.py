@@ -7,19 +7,18 @@ seeds         by seed: returns of the random policy, of the agent before any ima
               the commit of the code that ran
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.cluster import packages_root
 from experiments.provenance import commit, leaves, machine, shared
+from experiments.recorded import read_record
 from rl.round_report import RoundReport
 from rl.settings import Settings
 from rl.statistics import Evaluation
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
-from worldmodel.plain import from_plain
 
 _COMPARED = ("game.", "imagine.", "evaluate.greedy")
 """settings in which a reference must equal the run that it stands beside, the dream apart"""
@@ -56,8 +55,12 @@ class Results:
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of results."""
-    return from_plain(Results, json.loads(path.read_text()), str(path))
+    """Read a file of results.
+
+    Raises:
+        UserError: If it is damaged or missing.
+    """
+    return read_record(Results, path, "results")
 
 
 def check_recordable(path: Path, settings: Settings) -> None:

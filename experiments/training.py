@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.progress import ConsoleProgress
 from experiments.report import save_films
 from rl.progress import Progress
-from rl.reporting import Gauges, TensorBoardLog, WatchedProgress, write_metrics
+from rl.reporting import Gauges, TensorBoardLog, WatchedProgress
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
 from worldmodel.files import writing
@@ -60,7 +60,6 @@ def keep_round(algorithm: RoundAlgorithm, run: RunFolder, log: TensorBoardLog) -
         log.write(report)
         with run.commit(report) as folder:
             algorithm.save_round(folder)
-        write_metrics(run.metrics, run.reports())
 
 
 def _result(report: RoundReport) -> str:

@@ -5,16 +5,16 @@ settings      every setting by its dotted name
 results       one for each game, arm, seed and number of seconds
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.base_arms import ArmResult
 from experiments.provenance import commit, machine
+from experiments.recorded import read_record
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
-from worldmodel.plain import dotted, from_plain, to_plain
+from worldmodel.plain import dotted, to_plain
 
 _MAY_DIFFER = ("games", "seconds", "seeds", "threads", "runs_dir", "record")
 
@@ -62,7 +62,7 @@ class WorthFile:
         write_json(self._path, asdict(self._record))
 
     def _read(self, settings: dict[str, Any]) -> tuple[ArmResult, ...]:
-        stored = from_plain(WorthRecord, json.loads(self._path.read_text()), str(self._path))
+        stored = read_record(WorthRecord, self._path, "results")
         for name, value in stored.settings.items():
             if name not in _MAY_DIFFER and settings.get(name, value) != value:
                 raise UserError(f"{self._path} holds results of another {name}; give --record another file.")

@@ -5,7 +5,7 @@ import math
 from rl.pretrain_settings import PretrainSettings
 from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, RealPlaySettings, Settings
 from worldmodel.errors import UserError
-from worldmodel.fitting import check_optimizer
+from worldmodel.fitting import FitConfig, check_optimizer
 from worldmodel.latent.config import latent_size
 from worldmodel.plain import dotted
 
@@ -50,8 +50,9 @@ def check_settings(settings: Settings) -> None:
         latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
     if settings.fit.full and settings.model.base.dtype != "float32":
         raise UserError("fit.full trains all weights, so model.base.dtype must be float32: choose one of the two.")
-    if settings.fit.accumulate > settings.fit.batch_size:
-        raise UserError(f"fit.accumulate must be at most fit.batch_size, {settings.fit.batch_size}.")
+    _check_parts(settings.fit, settings.fit.batch_size, "fit.batch_size")
+    if settings.fit.head_steps:
+        _check_parts(settings.fit, settings.fit.head_batch_size // 2 * 2, "fit.head_batch_size")
     check_optimizer(settings.fit.optimizer)
     if settings.collect.hold < 1:
         raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold:g}.")
@@ -90,6 +91,8 @@ def check_pretrain_settings(settings: PretrainSettings) -> None:
     if not settings.play.games or set(settings.play.games) & set(settings.play.strange):
         raise UserError("play.games must name the games to learn, none of them among play.strange: mend the two lists.")
     latent_size(settings.model.frame_size, settings.model.autoencoder.scale)
+    together = min(settings.games_per_update, len(settings.play.games))
+    _check_parts(settings.fit, settings.fit.batch_size // together, "a game's part of fit.batch_size")
     check_optimizer(settings.fit.optimizer)
 
 
@@ -107,6 +110,11 @@ def check_real_play(play: RealPlaySettings, name: str) -> None:
             f"{name}.minibatch is {play.minibatch}, but a rollout has only {play.envs * play.rollout} samples"
             f" ({name}.envs times {name}.rollout); lower it."
         )
+
+
+def _check_parts(fit: FitConfig, batch: int, name: str) -> None:
+    if fit.accumulate > batch:
+        raise UserError(f"fit.accumulate must be at most {name}, {batch}: lower the one or raise the other.")
 
 
 def _check_numbers(settings: Settings | ExpertSettings | PretrainSettings) -> None:

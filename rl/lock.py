@@ -6,6 +6,8 @@ from pathlib import Path
 
 from worldmodel.errors import UserError
 
+LOCK = ".lock"
+"""the file in the folder by which it is held"""
 _SECONDS_BETWEEN_TRIES = 0.2
 
 
@@ -18,11 +20,11 @@ class FolderLock:
         Raises:
             UserError: If it is still taken then.
         """
-        self._file = (folder / ".lock").open("w")
+        self._file = (folder / LOCK).open("w")
         until = time.monotonic() + patience
         while not self._taken():
             if time.monotonic() >= until:
-                raise UserError(f"{folder} is in use by another process: wait for it to end, or choose another --name.")
+                raise UserError(f"{folder} is in use by another process: wait for it to end, or give another one.")
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def release(self) -> None:

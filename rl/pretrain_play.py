@@ -41,7 +41,11 @@ def gather(settings: PlaySettings, frame_size: FrameSize, seed: int, folder: Pat
 
 
 def play_game(settings: PlaySettings, game: str, frame_size: FrameSize, seed: int, folder: Path) -> None:
-    """Play one game at random, and by its scripted expert if it has one, into the buffer in `folder`."""
+    """Play one game at random, and by its scripted expert if it has one, into the buffer in `folder`.
+
+    Raises:
+        UserError: If the game fails; what was played until then is kept.
+    """
     env = make_real(game, 1, frame_size=frame_size)
     spec = action_spec(env)
     env.close()
@@ -64,6 +68,9 @@ def readers_of(folder: Path, games: tuple[str, ...]) -> dict[str, BufferReader]:
 def _played(settings: PlaySettings, game: str, frame_size: FrameSize, seed: int) -> Iterator[list[Episode]]:
     by_expert = round(settings.steps * settings.expert) if game in RULES else 0
     collector = Collector(GameSettings(game, settings.max_steps), frame_size, settings.envs, 0, seed)
-    yield collector.collect(settings.steps - by_expert, 1, Shares())
+    episodes, delivery = collector.deliver(settings.steps - by_expert, 1, Shares(), None, None, 0)
+    yield episodes
+    if delivery.failure:
+        raise delivery.failure
     if by_expert:
         yield play_scripted(game, by_expert, shape_of(frame_size), settings.max_steps, seed)

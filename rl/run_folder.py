@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from rl.checksums import damage, other_format, write_checksums
-from rl.lock import FolderLock
+from rl.lock import LOCK, FolderLock
+from rl.reporting import write_metrics
 from rl.round_report import RoundReport, load_report, save_report
 from rl.settings import Settings
 from worldmodel.data.chunk import CHUNKS
@@ -55,14 +56,16 @@ class RunFolder:
         self._config = self.path / "config.json"
         with writing(self.path):
             _check_free(self.path, self._config)
-            if self._config.exists() and self._has_begun():
-                _check_same(self._stored(), settings, self.path)
-            # First the settings, which make it a run; what is killed in between is gone on with like any other.
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self._config, to_plain(settings))
+            if not self._is_settled():
+                with self._locked():
+                    self._settle()
             for folder in (self.rounds, self.buffer, self.tensorboard, self.report, self.path / "world_model"):
                 folder.mkdir(exist_ok=True)
         self._check_newest()
+        if self._is_stale():
+            with self._locked():
+                self._renew()
 
     @property
     def buffer(self) -> Path:
@@ -109,13 +112,9 @@ class RunFolder:
         Raises:
             UserError: If one does.
         """
-        with writing(self.path):
-            lock = FolderLock(self.path, _PATIENCE)
-        try:
+        with self._locked():
             self._forget_unfinished()
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def commit(self, report: RoundReport) -> Iterator[Path]:
@@ -141,7 +140,41 @@ class RunFolder:
                 raise
             unfinished.rename(self.round_folder(report.round))
             _flush_one(self.rounds)
-            self._link_world_models()
+            self._renew()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with writing(self.path):
+            lock = FolderLock(self.path, _PATIENCE)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _is_settled(self) -> bool:
+        """Whether the settings stand in their file already."""
+        try:
+            stored: object = json.loads(self._config.read_text())
+        except (OSError, ValueError):
+            return False
+        return stored == to_plain(self.settings)
+
+    def _settle(self) -> None:
+        """Write the settings, which make the folder a run, unless others brought it where it is."""
+        if self._config.exists() and self._has_begun():
+            _check_same(self._stored(), self.settings, self.path)
+        write_json(self._config, to_plain(self.settings))
+
+    def _is_stale(self) -> bool:
+        """Whether the process was killed after its last round, before links and figures showed it."""
+        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
+        return len(lines) != len(self._finished())
+
+    def _renew(self) -> None:
+        """Let the links and the figures show all finished rounds; the figures last, as `_is_stale` asks for them."""
+        reports = self.reports()
+        self._link_world_models(reports)
+        write_metrics(self.metrics, reports)
 
     def _finished(self) -> list[Path]:
         return finished_rounds(self.path)
@@ -182,11 +215,11 @@ class RunFolder:
                 " choose another --name."
             ) from error
 
-    def _link_world_models(self) -> None:
-        reports = [report for report in self.reports() if (self.round_folder(report.round) / "world_model").exists()]
-        scored = [report for report in reports if report.score is not None]
-        if reports:
-            self._link("latest", reports[-1].round)
+    def _link_world_models(self, reports: list[RoundReport]) -> None:
+        kept = [report for report in reports if (self.round_folder(report.round) / "world_model").exists()]
+        scored = [report for report in kept if report.score is not None]
+        if kept:
+            self._link("latest", kept[-1].round)
         if scored:
             self._link("best", max(scored, key=lambda report: report.score or 0.0).round)
 
@@ -217,7 +250,8 @@ def mend_rounds(run: Path) -> list[str]:
 def _check_free(path: Path, config: Path) -> None:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; choose another --name or --runs-dir.")
-    strangers = path.exists() and any(not there.name.startswith(config.name) for there in path.iterdir())
+    own = (config.name, LOCK)
+    strangers = path.exists() and any(not there.name.startswith(own) for there in path.iterdir())
     if strangers and not config.exists():
         raise UserError(f"{path} holds something that is no run; choose another --name or --runs-dir.")
 

@@ -2,16 +2,17 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from worldmodel.errors import in_short
 
 Network = Callable[..., Any]
+Batch = TypeVar("Batch")
 
 BRIEF, LONG = 10.0, 300.0
 """seconds of plain work below which no other way is tried, and below which none is compiled: on two cores that takes
@@ -95,6 +96,39 @@ def fastest(
             for network in tried:
                 network.release()
     return best
+
+
+def fastest_to_learn(
+    network: nn.Module,
+    known: Network | None,
+    draw: Callable[[], Batch],
+    losses: Callable[[Network, Batch], Iterable[Mapping[str, Tensor]]],
+    updates: int,
+) -> Network:
+    """The network itself, or in whatever way it learns fastest.
+
+    What torch draws stays as it was; the gradients that tries leave behind are the caller's to clear.
+
+    Args:
+        network: Which.
+        known: What was chosen for it before: if it still computes this network, it is not tried again.
+        draw: Draws a batch to try with.
+        losses: The losses of a batch, part by part, with the network computed in a way.
+        updates: How many there will be; see `fastest`.
+    """
+    if isinstance(known, Lowered) and known.network is network:
+        known.lay_out()
+        return known
+    with torch.random.fork_rng():
+        batch = draw()
+
+        def learn(ways: Sequence[Network]) -> None:
+            (way,) = ways
+            for part in losses(way, batch):
+                torch.stack(list(part.values())).sum().backward()
+
+        (way,) = fastest([network], learn, updates)
+    return way
 
 
 def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Sequence[Network]) -> float:

@@ -43,8 +43,8 @@ class FitConfig:
     checkpointing: bool = False
     """compute the U-Net's activations again in the backward pass: less memory, about a third more time"""
     precision: Precision = "auto"
-    """arithmetic of the U-Net and the head (autocast); their weights stay in float32. auto: float32, but the dynamics
-    in bfloat16, in a long stage compiled too, where they are faster so, which is tried at its beginning"""
+    """arithmetic of the U-Net (autocast), and of the head where it is a lower one; weights stay in float32. auto:
+    float32, but bfloat16, in a long stage compiled too, where it is faster so, which is tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     sampled_share: float = 0.5
@@ -75,7 +75,7 @@ class FitConfig:
     ema_decay: float = 0.995
     """decay of the averaged weights; a fit ends by adopting them"""
     bf16: bool = True
-    """train the autoencoder and, if precision is auto, the head in bfloat16, in which convolutions are faster"""
+    """train the autoencoder and the head in bfloat16, in which convolutions are faster"""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ games, buffer, training, imagination, agents, round, precision
               what was measured; see the classes of these parts
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.recorded import read_record
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.precision import Strayed
@@ -19,8 +19,6 @@ from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
 from experiments.speed.timing import Rate
 from experiments.speed.training import Trained
-from worldmodel.errors import UserError
-from worldmodel.plain import from_plain
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,4 @@ def read_benchmark(path: Path) -> Benchmark:
     Raises:
         UserError: If it is damaged or missing.
     """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no benchmark ({error}): give --output another file.") from error
-    return from_plain(Benchmark, values, str(path))
+    return read_record(Benchmark, path, "benchmark")

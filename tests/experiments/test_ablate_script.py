@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from reports import make_report
 from rich.console import Console
@@ -108,4 +109,5 @@ def test_a_row_stands_beside_the_whole(fake, ablate_main, tmp_path, capsys):
     found = Ablation.read(tmp_path / "new" / "a.json")
     half = replace(found.rows["all"]["0"], returns=tuple(value / 2 for value in found.rows["all"]["0"].returns))
     Console(width=140).print(ablate.table_of(found.added("no_doubt", 0, half)))
-    assert "50%" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "+0.0" in shown and f"{-np.mean(half.returns):+.1f}" in shown

@@ -49,7 +49,7 @@ def test_its_page_tells_games_experts_command_and_scores(tmp_path):
     scores = {"Pendulum-v1": {"pictures": pictures, "dreams": dreams}, "ALE/Gopher-v5": {"pictures": pictures}}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     settings = PretrainSettings(seed=3, play=PlaySettings(games=("Pendulum-v1", "ALE/Hero-v5")))
-    write_base_page(tmp_path, settings, "python experiments/pretrain.py --seed 3", 90.0)
+    write_base_page(tmp_path, "small", settings, "python experiments/pretrain.py --seed 3", 90.0)
     page = (tmp_path / "README.md").read_text()
     assert "license: apache-2.0" in page and "seed 3" in page and "50% in Pendulum-v1" in page
     assert "python experiments/pretrain.py --seed 3" in page and "ALE/Hero-v5" in page

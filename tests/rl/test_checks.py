@@ -111,7 +111,8 @@ def test_a_list_with_one_bad_number_is_refused():
             {"family": "pixel", "model": LatentConfig(base=BaseConfig("a/b"))},
             "is for the family latent",
         ),
-        ({"fit": FitConfig(batch_size=4, accumulate=5)}, "fit.accumulate must be at most fit.batch_size, 4"),
+        ({"fit": FitConfig(batch_size=4, accumulate=5)}, "fit.accumulate must be at most fit.batch_size, 4: lower"),
+        ({"fit": FitConfig(head_batch_size=7, accumulate=7)}, "accumulate must be at most fit.head_batch_size, 6"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(changes, message):

@@ -4,8 +4,8 @@ import torch
 from playing import SIZE, buffer_of, counted
 from tiny import tiny
 
+from worldmodel.doubt import FALSE_ALARMS, MOST_FALSE_ALARMS, STRETCH, doubt_limit
 from worldmodel.fitting import FitConfig, Stage
-from worldmodel.latent.doubt import FALSE_ALARMS, STRETCH, doubt_limit
 from worldmodel.latent.fitter import LatentFitter
 
 
@@ -34,7 +34,18 @@ def test_long_games_count_stretch_by_stretch():
     assert one_game == 0.0
 
 
-@pytest.mark.parametrize("episodes", [0, 1, 20])
+@pytest.mark.parametrize("episodes", [19, 25, 31])
+def test_where_play_is_short_the_largest_doubt_is_the_limit(episodes):
+    rates = []
+    for seed in range(400):
+        doubt, episode, time = play(episodes, STRETCH, seed)
+        limit = doubt_limit(doubt, episode, time)
+        assert limit == doubt.max()
+        rates.append(alarmed(play(50, STRETCH, 1000 + seed)[0], limit, STRETCH))
+    assert 0 < np.mean(rates) < MOST_FALSE_ALARMS + 0.01
+
+
+@pytest.mark.parametrize("episodes", [0, 1, 18])
 def test_too_little_play_sets_no_limit(episodes):
     assert doubt_limit(*play(episodes, 10, 0)) == torch.inf
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from worldmodel import fastest as module
-from worldmodel.fastest import Compiled, Lowered, fastest
+from worldmodel.fastest import Compiled, Lowered, fastest, fastest_to_learn
 
 TRIED, COMPILED = 2000, 100_000
 """how often work of 20 ms has to be done for faster ways to be tried, and compiled ones too"""
@@ -45,11 +45,14 @@ class StandCompiled(Stand, Compiled):
     pass
 
 
-def work(networks):
+PICTURES = torch.ones(2, 4, 8, 8)
+
+
+def work(networks, pictures=PICTURES):
     (network,) = networks
     if isinstance(network, nn.Module):
         time.sleep(0.02)
-    return network(torch.ones(2, 4, 8, 8))
+    return network(pictures)
 
 
 @pytest.fixture
@@ -96,6 +99,27 @@ def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(monkeypat
         (way,) = fastest([network], work, COMPILED)
     assert isinstance(way, StandLowered)
     assert lies_as_before(network)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_to_learn_ways_are_tried_once_on_a_batch_that_counts_for_nothing():
+    network, asked = Network(), []
+
+    def losses(way, batch):
+        asked.append((way, batch))
+        yield {"error": work([way], batch).float().square().mean()}
+
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    taken = fastest_to_learn(network, None, lambda: torch.randn_like(PICTURES), losses, TRIED)
+    assert torch.equal(torch.rand(3), expected)
+    assert isinstance(taken, StandLowered)
+    assert {type(way) for way, _ in asked} == {Network, StandLowered}
+    assert all(batch is asked[0][1] for _, batch in asked)
+    assert network.conv.weight.grad.any(), "an update is tried whole"
+    assert fastest_to_learn(network, taken, None, None, TRIED) is taken
+    assert fastest_to_learn(Network(), taken, lambda: torch.randn_like(PICTURES), losses, TRIED) is not taken
 
 
 @pytest.mark.parametrize("way", [Lowered, Compiled])

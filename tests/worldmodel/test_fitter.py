@@ -1,35 +1,24 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from based import based as based_on
 from counted_latents import knowing
+from fits import CONFIG, CPU, NOWHERE, fitting, named, weights
 from playing import SIZE, buffer_of, counted
-from safetensors import safe_open
-from safetensors.torch import load_file
 from tiny import SPEC, slides, sliding, tiny
 
 from rl.buffer import BufferWriter
 from worldmodel.data.reader import BufferReader
-from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler
-from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.losses import LatentLosses
-from worldmodel.latent.watch import LossWatch
 
-CONFIG = FitConfig(
-    autoencoder_steps=6, decoder_steps=6, first_steps=6, steps=6, head_steps=6, head_batch_size=8, head_dreams=12,
-    batch_size=8, unroll=2, dream=3, decoder_learning_rate=2e-3, bf16=False,
-)  # fmt: skip
-CPU = torch.device("cpu")
 LARGE = 128
-NOWHERE = Path("/tmp/nowhere/failures")
 TRAINED = {
     "autoencoder": ("autoencoder.",),
     "decoder": ("autoencoder.vae.decoder.",),
@@ -44,17 +33,6 @@ def reader(tmp_path_factory):
     return slides(tmp_path_factory.mktemp("buffer"), [sliding(seed) for seed in range(6)])
 
 
-def fitting(reader, stage, model=None, seed=0, failures=NOWHERE, **changes):
-    """A fitter that has begun the stage of this name."""
-    fitter = LatentFitter(model or tiny(), replace(CONFIG, **changes), reader, CPU, failures)
-    fitter.begin(named(fitter, stage), seed)
-    return fitter
-
-
-def named(fitter, name):
-    return next(stage for first in (True, False) for stage in fitter.stages(first) if stage.name == name)
-
-
 @pytest.fixture
 def based(base_folder):
     return based_on(base_folder, frame_size=16)
@@ -64,16 +42,6 @@ def stages(reader, first, model=None, **changes):
     """The names of a round's stages; by default the decoder is left to `FitConfig`."""
     fitter = LatentFitter(model or tiny(), FitConfig(**changes), reader, CPU, NOWHERE)
     return [stage.name for stage in fitter.stages(first)]
-
-
-def weights(model):
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-
-@torch.no_grad()
-def spoil(model):
-    for part in (model.autoencoder.vae.decoder, model.denoiser):
-        next(part.parameters()).fill_(torch.nan)
 
 
 def is_trained(name, stage):
@@ -394,54 +362,6 @@ def test_the_weighting_reaches_the_denoising_loss_alone(reader, weighting):
     plain, weighted = (fitting(reader, "dynamics", weighting=name).fit(1) for name in ("none", weighting))
     assert (plain.pop("denoising") == weighted.pop("denoising")) == (weighting == "edm")  # velocity: the same weight
     assert plain == weighted
-
-
-@pytest.mark.parametrize(
-    ("stage", "part"), [("autoencoder", "reconstruction"), ("decoder", "reconstruction"), ("dynamics", "denoising")]
-)
-def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_its_batch(reader, stage, part, tmp_path):
-    fitter = fitting(reader, stage, failures=tmp_path / "failures", seed=3)
-    fitter.fit(2)
-    spoil(fitter.model)
-    before = weights(fitter.model)
-    with pytest.raises(UserError, match=rf"the {stage}, {part} became nan in update 3 .*learning-rate") as raised:
-        fitter.fit(2)
-    (path,) = (tmp_path / "failures").iterdir()
-    assert str(path) in str(raised.value)
-    assert all(torch.equal(now.nan_to_num(), before[name].nan_to_num()) for name, now in weights(fitter.model).items())
-    kept = load_file(path)
-    if stage == "dynamics":
-        replayed = Segment(**kept, context=fitter.model.context)
-        assert torch.stack(list(fitter.model.losses(replayed).values())).isnan().any()
-    else:
-        assert kept["frames"].shape == (8, 16, 16, 3)
-    with safe_open(path, "pt") as file:
-        assert file.metadata() == {"stage": stage, "part": part, "value": "nan"}
-
-
-def test_a_gradient_that_is_no_number_stops_the_fit_too(reader, tmp_path):
-    fitter = fitting(reader, "dynamics", failures=tmp_path)
-    parameter = fitter.model.denoiser.unet.conv_out.bias
-    parameter.register_hook(lambda gradient: gradient * torch.inf)
-    before = parameter.clone()
-    with pytest.raises(UserError, match="gradient became inf in update 1"):
-        fitter.fit(2)
-    assert torch.equal(parameter, before)
-
-
-def test_where_looking_is_dear_it_is_done_once_a_call(reader, tmp_path):
-    fitter = fitting(reader, "dynamics", failures=tmp_path)
-    fitter._watch = LossWatch("dynamics", 0, tmp_path, patient=True)
-    fitter.fit(3)
-    spoil(fitter.model)
-    with pytest.raises(UserError, match="denoising became nan in update 4 "):
-        fitter.fit(3)
-
-
-def test_a_learning_rate_that_is_far_too_high_is_named(reader, tmp_path):
-    fitter = fitting(reader, "dynamics", failures=tmp_path, learning_rate=1e12)
-    with pytest.raises(UserError, match=r"--fit\.learning-rate"):
-        fitter.fit(6)
 
 
 @pytest.mark.parametrize("stage", ["dynamics", "head"])

@@ -7,7 +7,8 @@ from counting import length_of, read
 from playing import buffer_of, counted
 from replays import Game, outcomes
 
-from worldmodel.metrics.alarms import STRETCH, alarms
+from worldmodel.doubt import STRETCH
+from worldmodel.metrics.alarms import alarms
 
 OLD, NEW = range(5), range(5, 25)
 
@@ -68,7 +69,7 @@ def test_only_play_that_came_later_counts(reader):
 
 
 def test_long_games_are_several_stretches(tmp_path, monkeypatch):
-    monkeypatch.setattr("worldmodel.metrics.alarms.STRETCH", 3)
+    monkeypatch.setattr("worldmodel.doubt.STRETCH", 3)
     found = alarms(Doubter(stranger), buffer_of(tmp_path, [counted(tag) for tag in NEW]), since=1, seed=0)
     assert found.stretches == sum(-(-length_of(tag) // 3) for tag in NEW)
     assert STRETCH == 48

@@ -9,13 +9,13 @@ from tiny import slides, sliding
 from tiny_pixel import CONFIG as TINY
 from tiny_pixel import tiny_pixel
 
+from worldmodel import fastest as module
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.errors import UserError
 from worldmodel.fastest import Lowered
 from worldmodel.fidelity import score
 from worldmodel.fitting import FitConfig, Stage
 from worldmodel.metrics.replay import draw_replay, replay
-from worldmodel.pixel import fitter as module
 from worldmodel.pixel.config import UNetConfig
 from worldmodel.pixel.fitter import PixelFitter
 

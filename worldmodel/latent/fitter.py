@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.fastest import Lowered, Network, fastest
+from worldmodel.doubt import doubt_limit
+from worldmodel.fastest import Lowered, Network, fastest_to_learn
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.descent import Descent
-from worldmodel.latent.doubt import doubt_limit
 from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, ends_recalled, join
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
@@ -124,7 +124,7 @@ class LatentFitter:
         self.model.to(self._device)
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
-        self._losses = self._losses_by(self.model.denoiser)
+        self._compute_by(self.model.denoiser)
         if stage.name in ("dynamics", "adapter", "head"):
             self._cache.extend()
             if self.model.config.shift:
@@ -160,10 +160,15 @@ class LatentFitter:
         self.model.eval()
         if self._stage.makes_motion and self.model.config.scatter:
             self._measure_left_out()
-        if self._stage.name == "head":
+        if self._fits_head:
             self._measure_doubt()
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
+
+    @property
+    def _fits_head(self) -> bool:
+        """Whether the head learns in this stage, alone or beside the dynamics."""
+        return self._stage.name == "head" or (self._stage.makes_motion and not self.config.head_steps)
 
     def _measure_left_out(self) -> None:
         """Set the variance that predictions leave out, by play that is held out from all fitting."""
@@ -182,9 +187,9 @@ class LatentFitter:
 
     @torch.no_grad()
     def _measure_doubt(self) -> None:
-        """Set the doubt that real play, held out from all fitting, hardly ever exceeds."""
+        """Set the doubt that real play, the newest of what is held out from all fitting, hardly ever exceeds."""
         held_out = WindowSampler(self._reader, SEEN, 1, "held_out")
-        steps = np.arange(min(held_out.num_steps, _DOUBTED))
+        steps = np.arange(held_out.num_steps)[-_DOUBTED:]
         head, doubt = self.model.head, [np.zeros(0, np.float32)]
         for part in np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH)):
             seen = self._segment(held_out.at(part))
@@ -258,25 +263,20 @@ class LatentFitter:
 
     def _hasten(self, stage: Stage) -> None:
         """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
-        if isinstance(self._denoise, Lowered) and self._denoise.network is self.model.denoiser:
-            self._denoise.lay_out()
-        else:
-            self.model.train()
-            drawn, self._rng = self._rng, copy.deepcopy(self._rng)
-            with torch.random.fork_rng():
-                batch = self.draw()
-                (self._denoise,) = fastest([self.model.denoiser], lambda ways: self._try(ways, batch), stage.steps)
-            self._rng = drawn
-        self._losses = self._losses_by(self._denoise)
+        self.model.train()
+        drawn, self._rng = self._rng, copy.deepcopy(self._rng)
+        network, known = self.model.denoiser, self._denoise
+        self._denoise = fastest_to_learn(network, known, self.draw, self._losses_of, stage.steps)
+        self._rng = drawn
+        self._compute_by(self._denoise)
 
-    def _try(self, ways: Sequence[Network], batch: Segment | PictureBatch) -> None:
-        self._losses = self._losses_by(*ways)
-        for part in self.losses(batch):
-            torch.stack(list(part.values())).sum().backward()
+    def _losses_of(self, way: Network, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+        self._compute_by(way)
+        return self.losses(batch)
 
-    def _losses_by(self, denoise: Network) -> LatentLosses:
+    def _compute_by(self, way: Network) -> None:
         weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
-        return LatentLosses(self.model, weigh, self.config.sampled_share, denoise)
+        self._losses = LatentLosses(self.model, weigh, self.config.sampled_share, way)
 
     def _rate(self) -> float:
         config = self.config
@@ -320,7 +320,7 @@ class LatentFitter:
         config, name = self.config, self.config.precision
         if self._stage.name in _PICTURE_PARTS:
             name = "bf16" if config.bf16 or self.model.config.base.dtype == "bfloat16" else "fp32"
-        elif self._stage.name == "head" and name == "auto" and config.bf16:
+        elif self._stage.name == "head" and name not in _DTYPES and config.bf16:
             name = "bf16"
         return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
 

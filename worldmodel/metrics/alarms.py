@@ -11,15 +11,14 @@ from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.doubt import largest_by_stretch, stretches
 
-STRETCH = 48
-"""steps of a stretch of play, as many as a dream has by default"""
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class Alarms:
-    """Which stretches of play are doubted; each is `STRETCH` steps long, or as long as its game went on.
+    """Which stretches of play are doubted; each as long as in `worldmodel.doubt`.
 
     Attributes:
         stretches: How many there were.
@@ -42,13 +41,11 @@ def alarms(model: WorldModel, reader: BufferReader, since: int, seed: int) -> Al
     if not len(steps):
         return None
     episode, time = sampler.where(steps)
-    _, stretch = np.unique(np.stack([episode, time // STRETCH]), axis=1, return_inverse=True)
-    largest = np.zeros(stretch.max() + 1, np.float32)
     play = (segment(reader, sampler.at(part)) for part in _batches(steps))
-    np.maximum.at(largest, stretch.ravel(), _doubt(model, play))
+    largest = largest_by_stretch(_doubt(model, play), episode, time)
 
     order = np.random.default_rng(seed).permutation(len(steps))
-    _, first = np.unique(stretch.ravel()[order], return_index=True)
+    _, first = np.unique(stretches(episode, time)[order], return_index=True)
     struck = segment(reader, sampler.at(steps[order[first]]))
     doubt = _doubt(model, [_with_pictures_of_others(struck)])
     limit = float(model.doubt_limit)

@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
-from worldmodel.fastest import Lowered, Network, fastest
+from worldmodel.fastest import Lowered, Network, fastest_to_learn
 from worldmodel.fitting import FitConfig, Stage, check_optimizer
 from worldmodel.latent.descent import Descent
 from worldmodel.latent.watch import LossWatch
@@ -103,20 +103,14 @@ class PixelFitter:
 
     def _hasten(self, stage: Stage) -> None:
         """Let a long stage compute its network in the fastest way; what training draws stays as it was."""
-        if isinstance(way := self._ways.get(stage.name), Lowered):
-            way.lay_out()
-        else:
-            drawn, self._rng = self._rng, copy.deepcopy(self._rng)
-            with torch.random.fork_rng():
-                batch = self._draw()
-                (way,) = fastest([self._trained], lambda ways: self._try(ways, batch), stage.steps)
-            self._rng = drawn
-        self._take(way)
+        drawn, self._rng = self._rng, copy.deepcopy(self._rng)
+        known = self._ways.get(stage.name)
+        self._take(fastest_to_learn(self._trained, known, self._draw, self._losses_by, stage.steps))
+        self._rng = drawn
 
-    def _try(self, ways: Sequence[Network], batch: Segment) -> None:
-        self._take(*ways)
-        for part in self._in_parts(batch):
-            torch.stack(list(part.values())).sum().backward()
+    def _losses_by(self, way: Network, batch: Segment) -> Iterator[dict[str, Tensor]]:
+        self._take(way)
+        return self._in_parts(batch)
 
     def _take(self, way: Network) -> None:
         self._ways[self._stage.name] = way

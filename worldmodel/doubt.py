@@ -1,0 +1,48 @@
+"""Beyond which doubt a dream is not believed any more, measured on real play that nobody learned from."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+FALSE_ALARMS = 0.03
+"""share of real stretches of play in which some step would be doubted"""
+MOST_FALSE_ALARMS = 0.05
+"""the same share where there is too little play to keep it lower"""
+STRETCH = 48
+"""steps of a stretch, as many as a dream has by default"""
+
+
+def doubt_limit(doubt: NDArray[np.float32], episode: NDArray[np.int64], time: NDArray[np.int64]) -> float:
+    """The limit that a stretch of real play stays below, but for a share of `FALSE_ALARMS`.
+
+    A split conformal bound (Vovk et al., 2005) on the largest doubt of a stretch: new play like the old stays below it
+    with that probability, whatever the doubt's distribution. Of few stretches the largest doubt is the bound, as long
+    as its share is at most `MOST_FALSE_ALARMS`; fewer give none: it is infinite then.
+
+    Args:
+        doubt: (steps,), of real steps.
+        episode: (steps,), which episode each belongs to.
+        time: (steps,), how far into its episode it lies.
+    """
+    largest = np.sort(largest_by_stretch(doubt, episode, time))
+    if MOST_FALSE_ALARMS * (len(largest) + 1) < 1:
+        return math.inf
+    rank = math.ceil((len(largest) + 1) * (1 - FALSE_ALARMS))
+    return float(largest[min(rank, len(largest)) - 1])
+
+
+def stretches(episode: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which stretch each step belongs to, numbered from 0: `STRETCH` steps of one episode, or what is left of it."""
+    _, stretch = np.unique(np.stack([episode, time // STRETCH]), axis=1, return_inverse=True)
+    return stretch.ravel()
+
+
+def largest_by_stretch(
+    doubt: NDArray[np.float32], episode: NDArray[np.int64], time: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The largest doubt of every stretch, (stretches,)."""
+    stretch = stretches(episode, time)
+    largest = np.full(stretch.max(initial=-1) + 1, -np.inf, np.float32)
+    np.maximum.at(largest, stretch, doubt)
+    return largest
