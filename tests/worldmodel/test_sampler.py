@@ -58,6 +58,33 @@ def test_the_network_is_asked_at_the_timesteps_that_it_is_trained_on(solver, ste
     assert sampler.timesteps[0] == 999
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_no_step_is_taken_whose_outcome_nobody_sees(solver, steps, clean, noise, monkeypatch):
+    sampler, taken = sampler_of(solver, steps), []
+    step = sampler.scheduler.step
+    monkeypatch.setattr(sampler.scheduler, "step", lambda *given: taken.append(1) or step(*given))
+    sampler.sample(Oracle(sampler, clean), noise)
+    assert len(taken) == steps - 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("steps", [1, 3])
+def test_on_a_gpu_nobody_waits_for_it(steps, noise):
+    sampler, noise = sampler_of("ddim", steps), noise.cuda()
+
+    def predict(noisy, timesteps):
+        return noisy.tanh()
+
+    expected = sampler.sample(predict, noise)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawn = sampler.sample(predict, noise)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(drawn, expected)
+
+
 def test_the_solver_can_be_chosen(noise):
     drawn = {name: sampler_of(name, 4).sample(lambda noisy, _: noisy.tanh(), noise) for name in SOLVERS}
     assert all(latents.isfinite().all() and latents.shape == SHAPE for latents in drawn.values())

@@ -49,7 +49,7 @@ class Sampler(Schedule):
         self.scheduler = scheduler
         self.steps = steps
         scheduler.set_timesteps(steps)
-        self.timesteps = scheduler.timesteps.to(torch.int64)
+        self.timesteps = self._asked = scheduler.timesteps.to(torch.int64)
         self._check_noise_levels()
 
     def sample(
@@ -66,19 +66,25 @@ class Sampler(Schedule):
             noise: Standard normal, (n, ...).
             expected: What is likely to be drawn, (n, ...); None: zero.
         """
-        solver = self.scheduler
-        solver.set_timesteps(self.steps, device=noise.device)
+        solver, asked = self.scheduler, self._asked_on(noise.device)
+        # The solver's own timesteps stay on the CPU: to read them from a GPU, as it does, would be to wait for it.
+        solver.set_timesteps(self.steps)
         if hasattr(solver, "set_begin_index"):
             solver.set_begin_index(0)
         expected = torch.zeros_like(noise) if expected is None else expected
-        latents = solver.add_noise(expected, noise, solver.timesteps[:1])
-        for t in solver.timesteps:
-            scaled = solver.scale_model_input(latents, t)
-            timesteps = t.expand(len(noise)).to(torch.int64)
-            predicted = predict(scaled, timesteps)
+        latents = solver.add_noise(expected, noise, asked[:1].to(solver.timesteps.dtype))
+        for t, timestep in zip(solver.timesteps[:-1], asked[:-1], strict=True):
+            predicted = predict(solver.scale_model_input(latents, t), timestep.expand(len(noise)))
             latents = solver.step(predicted, t, latents).prev_sample
         # The last step of all solvers ends here; DDIM's own leaves some noise where the steps do not divide 1000.
-        return self.clean(scaled, predicted, timesteps)
+        scaled, timesteps = solver.scale_model_input(latents, solver.timesteps[-1]), asked[-1].expand(len(noise))
+        return self.clean(scaled, predict(scaled, timesteps), timesteps)
+
+    def _asked_on(self, device: torch.device) -> Tensor:
+        """`timesteps`, brought to the device once."""
+        if self._asked.device != device:
+            self._asked = self.timesteps.to(device)
+        return self._asked
 
     def _check_noise_levels(self) -> None:
         """Refuse a scheduler whose steps have other noise than its timesteps say."""

@@ -1,7 +1,7 @@
 """The noise that a denoiser is trained on, and what it predicts of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler
@@ -50,7 +50,7 @@ class Schedule:
                 f"A {_name(settings)} has no schedule of betas: take a DDIM, Euler or DPM-Solver scheduler."
             )
         self.noise = DDIMScheduler.from_config(self.settings)
-        self.alphas: Tensor = self.noise.alphas_cumprod
+        self.alphas = self._alphas = cast(Tensor, self.noise.alphas_cumprod)
         self.prediction_type: str = self.noise.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise UserError(f"The prediction type {self.prediction_type} is not known: take epsilon or v_prediction.")
@@ -75,7 +75,9 @@ class Schedule:
         return torch.allclose(self.alphas, other.alphas, atol=1e-4)
 
     def _rates(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = self.alphas.to(like.device)[timesteps].view(-1, *[1] * (like.ndim - 1))
+        if self._alphas.device != like.device:
+            self._alphas = self.alphas.to(like.device)
+        alpha = self._alphas[timesteps].view(-1, *[1] * (like.ndim - 1))
         return alpha.sqrt(), (1 - alpha).sqrt()
 
 
