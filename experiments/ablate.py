@@ -1,7 +1,6 @@
 """What each part is worth: runs of Dyna with one thing left out or changed at a time, over several seeds."""
 
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.provenance import commit, leaves, shared
 from experiments.stopping import STOPPED
 from experiments.table import new_table
+from experiments.terminal import as_typed, make_console
 from rl.checks import check_settings
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
@@ -60,9 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     seeds = range(options.seed, options.seed + options.seeds)
     for row in options.rows:
         check_settings(options.changed(row, options.seed))
-    command = f"{PROGRAM} {shlex.join(arguments)}".strip()
+    command = as_typed(PROGRAM, arguments)
     ablation = Ablation.opened(options.path, options.game.id, shared(leaves(options.settings)), command)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = make_console()
     try:
         for seed in seeds:
             for row in options.rows:

@@ -1,6 +1,5 @@
 """What a base is worth: LoRA on it against full training from scratch, with the same play and the same compute."""
 
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import run_main
+from experiments.terminal import as_typed, make_console
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from worldmodel.data.reader import BufferReader
 
 PROGRAM = "python experiments/base_worth.py"
-_LOG_WIDTH = 140
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     """Compare as the command line says. Returns the exit status."""
     options = tyro.cli(Options, args=arguments, prog=PROGRAM)
     _check(options)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-    results = _run(options, console, f"{PROGRAM} {shlex.join(arguments)}".strip())
+    console = make_console()
+    results = _run(options, console, as_typed(PROGRAM, arguments))
     console.print(_table(results))
     return 0
 

@@ -1,6 +1,5 @@
 """How fast everything is: real play, buffer, training, dreams, agents, a whole round, beside plain ways and limits."""
 
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,6 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 import torch
 import tyro
-from rich.console import Console
 
 from experiments.cli import run_main
 from experiments.progress import ConsoleProgress
@@ -24,6 +22,7 @@ from experiments.speed.roofline import Roofline, measure_roofline
 from experiments.speed.tables import tables
 from experiments.speed.training import Trained, measure_training
 from experiments.speed.whole_round import measure_round
+from experiments.terminal import as_typed, make_console
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.families import FAMILIES, Family
@@ -31,7 +30,6 @@ from worldmodel.files import write_json
 from worldmodel.plain import dotted
 
 PROGRAM = "python experiments/benchmark.py"
-_LOG_WIDTH = 140
 Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "precision"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
@@ -84,10 +82,10 @@ def main(arguments: Sequence[str]) -> int:
     _check(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     options.path.parent.mkdir(parents=True, exist_ok=True)
     benchmark = _begun(options)
-    origin = _origin(options, f"{PROGRAM} {shlex.join(arguments)}".strip())
+    origin = _origin(options, as_typed(PROGRAM, arguments))
     for part in options.parts:
         with ConsoleProgress(console).phase(part, options.size(part)) as advance:
             for grown in MEASURES[part](options, benchmark, origin.roofline):

@@ -8,8 +8,9 @@ from rl.settings import Settings
 from worldmodel.fitting import FitConfig
 
 RowName = Literal[
-    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "smooth_dreams", "head_beside",
-    "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
+    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "rough_dreams", "head_beside",
+    "adapter", "no_waiting", "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined",
+    "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
 
@@ -75,8 +76,10 @@ CHANGES: dict[RowName, Change] = {
     ),
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
-    "smooth_dreams": Change("dreams leave out the variance that predictions do", _model(scatter=0.0)),
+    "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),
     "head_beside": Change("the head learns with the dynamics, from no free-running dream", _fit(head_steps=0)),
+    "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False)),
+    "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
     "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=1.0)),
     "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),
     "short_dreams": Change("dreams a quarter as long", _horizon(0.25)),

@@ -1,6 +1,5 @@
 """Whether imagination pays: its agent beside agents without a world model, over several seeds, in one command."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,12 +13,12 @@ from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.comparison import CompareSettings, Comparison, RowName
 from experiments.provenance import leaves, shared
 from experiments.stopping import STOPPED
+from experiments.terminal import as_typed, make_console
 from rl.checks import check_real_play
 from rl.settings import Settings
 from worldmodel.errors import UserError
 
 PROGRAM = "python experiments/compare.py"
-_LOG_WIDTH = 140
 _DEFAULT_ROWS: tuple[RowName, ...] = ("imagination", "random", "model_free", "model_free_more", "fine_tuned")
 
 
@@ -62,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     """Compare as the command line says. Returns the exit status."""
     options = _parse(arguments)
     recorded = shared(leaves(options.settings) | leaves(options.compare))
-    command = f"{PROGRAM} {shlex.join(arguments)}".strip()
+    command = as_typed(PROGRAM, arguments)
     comparison = Comparison.opened(options.path, options.game.id, recorded, command)
     others = [Comparison.read(path) for path in options.beside]
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     try:
         comparison = _play(options, comparison, console)
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """The main job: play, learn the game, train an agent in the dream, judge it in the real game, and round again."""
 
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -11,19 +10,17 @@ from rich.console import Console
 
 from experiments.cli import PROGRAM, Options, parse_options, run_main
 from experiments.stopping import STOPPED
+from experiments.terminal import as_typed, make_console
 
 if TYPE_CHECKING:
     from rl.run_folder import RunFolder
-
-
-_LOG_WIDTH = 120
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run Dyna as the command line says. Returns the exit status."""
     began = time.monotonic()
     options = parse_options(arguments)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     console.print(
         f"{options.game.id} into {options.run_path}; Ctrl-C stops, the same command goes on.",
         soft_wrap=True,
@@ -35,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         finished = len(list((options.run_path / "rounds").glob("[0-9]" * 3)))
         console.print(
             f"\nStopped with {finished} of {options.rounds} rounds finished; what was played is kept."
-            f"\nTo go on: {PROGRAM} {shlex.join(arguments)}",
+            f"\nTo go on: {as_typed(PROGRAM, arguments)}",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -62,7 +59,7 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
     page = write_page(run, compared, time.monotonic() - began)
     console.print(f"Page: {page}\nTensorBoard: tensorboard --logdir {run.tensorboard}", soft_wrap=True, markup=False)
     if options.record:
-        record(options.record, settings, run.reports(), f"{PROGRAM} {shlex.join(arguments)}".strip())
+        record(options.record, settings, run.reports(), as_typed(PROGRAM, arguments))
 
 
 def train_run(run: "RunFolder", console: Console) -> None:

@@ -14,12 +14,12 @@ from rich.console import Console
 from experiments.cli import run_main
 from experiments.keywords import REGISTRY
 from experiments.stopping import STOPPED
+from experiments.terminal import make_console
 from rl.checks import check_expert_settings
 from rl.settings import ExpertSettings
 from worldmodel.errors import UserError
 
 PROGRAM = "python experiments/expert.py"
-_LOG_WIDTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=arguments, prog=PROGRAM, registry=REGISTRY)
     check_expert_settings(options)
     _check_free(options.folder)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     console.print(
         f"{options.game.id}: {options.steps:,} real steps at most, into {options.folder}", soft_wrap=True, markup=False
     )

@@ -1,11 +1,8 @@
 """Dreams and a policy that cost next to nothing, so that what is around them can be measured."""
 
-from typing import cast
-
 import gymnasium as gym
 import numpy as np
 import torch
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor, nn
 
 from envs.actions import spec_of
@@ -62,17 +59,6 @@ class TinyModule(PixelModule):
         """What policy and value are read from: float32, (batch, 32), of observations (batch, h, w, channels)."""
         height, width = (side // SIDE for side in observations.shape[1:3])
         return self.encoder(observations[:, ::height, ::width].flatten(1).float() / 255)
-
-
-def tiny_module(dreams: FakeDreams) -> TinyModule:
-    """A module for these dreams, as RLlib builds it."""
-    spec = RLModuleSpec(
-        module_class=TinyModule,
-        observation_space=dreams.single_observation_space,
-        action_space=dreams.single_action_space,
-        model_config={},
-    )
-    return cast(TinyModule, spec.build())
 
 
 gym.register("FakeDreams-v0", vector_entry_point="experiments.fake_dreams:FakeDreams")

@@ -1,7 +1,6 @@
 """Measure how faithful the dream of a finished run is."""
 
 import io
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,13 +11,13 @@ import tyro
 from rich.console import Console
 
 from experiments.cli import run_main
+from experiments.terminal import LOG_WIDTH, as_typed, make_console
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.fidelity_measures import Measured
 
 PROGRAM = "python experiments/fidelity.py"
-_WIDTH = 140
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def main(arguments: Sequence[str]) -> int:
     """Measure as the command line says. Returns the exit status."""
     options = tyro.cli(Options, args=arguments, prog=PROGRAM)
     _check(options)
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console = make_console()
     console.print(f"{options.run}: how faithful is its dream? Into {options.folder}", soft_wrap=True, markup=False)
     # Imported here, because it takes seconds: the first line and the errors above come at once.
     from experiments.fidelity_measures import measure
     from experiments.fidelity_tables import print_results
 
-    measured = measure(options, f"{PROGRAM} {shlex.join(arguments)}", console)
+    measured = measure(options, as_typed(PROGRAM, arguments), console)
     print_results(console, measured.results)
     console.print(f"Page: {_write(options.folder, measured)}", soft_wrap=True, markup=False)
     return 0
@@ -103,7 +102,7 @@ def _write(folder: Path, measured: "Measured") -> Path:
         films = save_films(folder, results.round, measured.films)
     write_json(folder / "fidelity.json", to_plain(results))
     text = io.StringIO()
-    print_results(Console(file=text, width=_WIDTH), results)
+    print_results(Console(file=text, width=LOG_WIDTH), results)
     page = html_page(f"{results.run}: how faithful is its dream?", text.getvalue(), plots,
                      {name: film_caption(name) for name in films})  # fmt: skip
     write_whole(folder / "index.html", page.encode())

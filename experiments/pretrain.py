@@ -1,7 +1,6 @@
 """Pre-train a base: a small latent diffusion model that has seen many games, for `--base` of Dyna."""
 
 import logging
-import shlex
 import shutil
 import sys
 import time
@@ -15,12 +14,12 @@ from rich.console import Console
 
 from experiments.cli import run_main
 from experiments.keywords import REGISTRY
+from experiments.terminal import as_typed, make_console
 from rl.checks import check_pretrain_settings
 from rl.pretrain_settings import PretrainSettings
 from worldmodel.errors import UserError
 
 PROGRAM = "python experiments/pretrain.py"
-_LOG_WIDTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     check_pretrain_settings(options.settings)
     if options.base_path.exists():
         raise UserError(f"{options.base_path} is there already; give --output another folder.")
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     console.print(
         f"{len(options.play.games)} games into {options.base_path}; Ctrl-C stops, the same command goes on.",
         soft_wrap=True,
         markup=False,
     )
-    _run(options, console, f"{PROGRAM} {shlex.join(arguments)}".strip(), began)
+    _run(options, console, as_typed(PROGRAM, arguments), began)
     return 0
 
 

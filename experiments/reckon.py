@@ -1,7 +1,6 @@
 """What it takes to fit a world model on a base of Stable Diffusion's real size: memory reckoned, and measured."""
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -22,6 +20,7 @@ from experiments.cli import run_main
 from experiments.layouts import LAYOUTS, LayoutName
 from experiments.peak_memory import PeakMemory
 from experiments.provenance import hardware
+from experiments.terminal import as_typed, make_console
 from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
@@ -33,8 +32,8 @@ from worldmodel.latent.model import LatentWorldModel
 from worldmodel.plain import to_plain
 from worldmodel.spaces import ActionSpec
 
+PROGRAM = "python experiments/reckon.py"
 _GB = 1e9
-_LOG_WIDTH = 130
 _BLOCK = 256
 _SMALLEST_IN_8_BIT = 4096
 
@@ -123,15 +122,15 @@ class Measured:
 
 def main(arguments: Sequence[str]) -> int:
     """Reckon, measure, print the table, write the JSON. Returns the exit status."""
-    settings = tyro.cli(ReckonSettings, args=arguments, description=__doc__)
+    settings = tyro.cli(ReckonSettings, args=arguments, prog=PROGRAM, description=__doc__)
     if not all(0 < row <= len(WAYS) for row in settings.measure):
         raise UserError(f"--measure takes rows of the table, 1 to {len(WAYS)}, not {settings.measure}.")
     needs = [reckon(way, settings) for way in WAYS]
     measured = {row: measure(WAYS[row - 1], settings) for row in settings.measure}
-    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(as_table(settings, needs, measured))
+    make_console().print(as_table(settings, needs, measured))
     if settings.record:
         settings.record.parent.mkdir(parents=True, exist_ok=True)
-        write_json(settings.record, as_record(settings, needs, measured))
+        write_json(settings.record, as_record(settings, needs, measured, as_typed(PROGRAM, arguments)))
     return 0
 
 
@@ -251,7 +250,9 @@ def as_table(settings: ReckonSettings, needs: list[Needs], measured: dict[int, M
     return table
 
 
-def as_record(settings: ReckonSettings, needs: list[Needs], measured: dict[int, Measured]) -> dict[str, Any]:
+def as_record(
+    settings: ReckonSettings, needs: list[Needs], measured: dict[int, Measured], command: str
+) -> dict[str, Any]:
     """What is kept: the numbers, the command and the machine."""
     rows = [
         {"way": way.name} | asdict(need) | {"total": need.total}
@@ -259,7 +260,7 @@ def as_record(settings: ReckonSettings, needs: list[Needs], measured: dict[int, 
         for row, (way, need) in enumerate(zip(WAYS, needs, strict=True), 1)
     ]  # fmt: skip
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command,
         "machine": hardware(),
         "settings": to_plain(settings),
         "bytes": rows,

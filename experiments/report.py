@@ -14,6 +14,7 @@ from rich.console import Console
 from experiments.plots import plot
 from experiments.results import Results
 from experiments.table import fidelity_curves, print_tables
+from experiments.terminal import LOG_WIDTH
 from rl.round_report import Film, RoundReport
 from rl.run_folder import RunFolder
 from rl.statistics import Evaluation
@@ -113,7 +114,7 @@ def _bars(judged: Sequence[Evaluation]) -> list[list[float]]:
 
 def _tables(run: RunFolder, reports: Sequence[RoundReport], references: Sequence[Results], seconds: float) -> str:
     text = io.StringIO()
-    print_tables(Console(file=text, width=140), run.settings, reports, references, seconds)
+    print_tables(Console(file=text, width=LOG_WIDTH), run.settings, reports, references, seconds)
     return text.getvalue()
 
 

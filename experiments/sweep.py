@@ -15,13 +15,13 @@ from rich.table import Table
 
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.keywords import read_value
+from experiments.terminal import make_console
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
 
 PROGRAM = "python experiments/sweep.py"
-_LOG_WIDTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     """Sweep as the command line says. Returns the exit status."""
     options = parse_settings(SweepOptions, arguments, PROGRAM)
     choices = parse_space(options.space)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     console.print("starting Ray")
     # Imported here, because they take seconds: the first line and the errors above come at once.
     from experiments.cluster import ray_cluster

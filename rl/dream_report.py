@@ -45,16 +45,6 @@ class DreamReport:
         return _mean(self.ended_return + self.truncated_return, self.finished)
 
     @property
-    def mean_ended_return(self) -> float:
-        """Of the dreams that the model ended."""
-        return _mean(self.ended_return, self.ended)
-
-    @property
-    def mean_truncated_return(self) -> float:
-        """Of the dreams that were cut."""
-        return _mean(self.truncated_return, self.truncated)
-
-    @property
     def mean_length(self) -> float:
         """Steps of a finished dream."""
         return _mean(self.length, self.finished)

@@ -94,10 +94,6 @@ class WorldModelLearner:
         """The whole model with the adapter worked in, for a model that has none; as NumPy, which Ray ships uncopied."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._model.fused_state().items()}
 
-    def encoder_hash(self) -> str:
-        """See `WorldModel.encoder_hash`."""
-        return self._model.encoder_hash()
-
     def save(self, folder: Path) -> None:
         """Write the model to `folder`, with a few starts if there is any play, so that it can be played by itself."""
         self._model.save_pretrained(folder)

@@ -35,10 +35,6 @@ class Dream:
         return replace(self, **{f.name: _choose(finished, getattr(fresh, f.name), getattr(self, f.name))
                                 for f in fields(self)})  # fmt: skip
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same dreams on another device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
 
 def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(condition.view(-1, *[1] * (no.ndim - 1)), yes, no)

@@ -45,7 +45,7 @@ class Imagined:
         dreams: Dreams at a time.
         rates: By way: "plain", "plain, compiled" (the two functions that DIAMOND compiles), "ours".
         milliseconds: Of one step of all dreams, ours: "denoising", "reward and end", "policy", "copies".
-        memory_mb: What the process held.
+        memory_mb: What the process, which has both models, held while ours dreamed.
         roofline: Imagined steps a second that the device could do at most.
     """
 
@@ -139,9 +139,8 @@ class DreamBench:
         ways["ours"] = self._turn(self.ours.imagine)
         rates = in_turns(ways, seconds, self._device)
         least = roofline.seconds(self._work())
-        return Imagined(
-            self._family, calls, self._dreams, rates, self._split(), memory_mb(self._device), self._dreams / least
-        )
+        memory = memory_mb(ways["ours"], self._device)
+        return Imagined(self._family, calls, self._dreams, rates, self._split(), memory, self._dreams / least)
 
     def _turn(self, imagine: Callable[[int], object]) -> Callable[[], int]:
         def turn() -> int:
@@ -153,8 +152,8 @@ class DreamBench:
     def _work(self) -> Work:
         """What a step of all dreams has to do; counted for one dream, since the work grows as their number does."""
         one = _OneDream(self._setting)
-        weights = [*_fused(self._model).parameters(), *self._setting.module.parameters()]
-        counted = count(one.step, weights)
+        weights = [weight for network in _fused(self._model).networks for weight in network.parameters()]
+        counted = count(one.step, [*weights, *self._setting.module.parameters()])
         return Work(self._dreams * counted.operations, counted.bytes)
 
     def _split(self) -> dict[str, float]:

@@ -51,10 +51,6 @@ class Work:
     operations: float
     bytes: float
 
-    def times(self, factor: float) -> "Work":
-        """So much of it."""
-        return Work(factor * self.operations, factor * self.bytes)
-
 
 def measure_roofline(device: str, seconds: float) -> Roofline:
     """What this device does at most, each measured for some seconds."""

@@ -64,8 +64,11 @@ def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
     return time.perf_counter() - begun
 
 
-def memory_mb(device: str) -> float:
-    """What the process holds now: the most on a GPU since its start, or the machine's memory."""
+def memory_mb(way: Way, device: str) -> float:
+    """What the process holds while it works this way: the most on a GPU meanwhile, or the machine's memory after it."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    way()
     held = torch.cuda.max_memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
     return held / _MB
 

@@ -54,7 +54,7 @@ class Trained:
         batch: Windows a batch.
         unroll: Frames predicted from each.
         rates: By way: "plain", "ours".
-        memory_mb: What the process held.
+        memory_mb: What the process, which has both models, held while ours learned.
         roofline: Frames a second that the device could do at most.
     """
 
@@ -78,9 +78,10 @@ def measure_training(
     torch.manual_seed(0)
     config, plain, ours, update, weights = _PAIRS[family](reader, failures, device)
     frames = config.batch_size * config.unroll
-    rates = in_turns({"plain": _turn(plain, frames), "ours": _turn(ours, frames)}, seconds, device)
+    ways = {"plain": _turn(plain, frames), "ours": _turn(ours, frames)}
+    rates = in_turns(ways, seconds, device)
     limit = frames / roofline.seconds(count(update, weights))
-    return Trained(family, config.batch_size, config.unroll, rates, memory_mb(device), limit)
+    return Trained(family, config.batch_size, config.unroll, rates, memory_mb(ways["ours"], device), limit)
 
 
 def _latent(reader: BufferReader, failures: Path, device: str) -> _Pair:

@@ -43,7 +43,6 @@ def test_work_is_counted():
     layer = torch.nn.Linear(8, 4)
     counted = count(lambda: layer(torch.ones(3, 8)), layer.parameters())
     assert counted == Work(2 * 3 * 8 * 4, 4 * (8 * 4 + 4))
-    assert counted.times(2) == Work(4 * 3 * 8 * 4, 8 * (8 * 4 + 4))
 
 
 @pytest.mark.parametrize(("work", "seconds"), [(Work(8e9, 1), 2.0), (Work(1, 6e9), 3.0)])

@@ -9,10 +9,11 @@ import pytest
 import torch
 from miniature import MINIATURE
 from pixel_dreams import CONFIG
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from envs.pool import fill_pool
 from experiments.bare_ppo import BarePPO, ModuleAgent
-from experiments.fake_dreams import FakeDreams, tiny_module
+from experiments.fake_dreams import FakeDreams, TinyModule
 from experiments.ppo import PPO, PPOConfig
 from experiments.speed.imagination import SEES, DreamBench, make_runner, random_starts
 from experiments.speed.plain_dreams import PlainDreams, Setting
@@ -43,6 +44,16 @@ def small_model(family):
     for member in model.head.members:
         member.out.bias.data[-1] = -2.0
     return model
+
+
+def tiny_module(dreams):
+    spec = RLModuleSpec(
+        module_class=TinyModule,
+        observation_space=dreams.single_observation_space,
+        action_space=dreams.single_action_space,
+        model_config={},
+    )
+    return spec.build()
 
 
 @pytest.mark.parametrize("family", ["latent", "pixel"])
@@ -130,8 +141,9 @@ def test_the_tiny_policy_sees_the_picture():
     assert not torch.equal(module.act(first)[1], module.act(second)[1])
 
 
-def test_a_thousand_rollouts_leave_no_memory_behind():
-    runner = make_runner(small_model("pixel"), 2, "frames", 0, "cpu")
+@pytest.mark.parametrize("family", ["latent", "pixel"])
+def test_a_thousand_rollouts_leave_no_memory_behind(family):
+    runner = make_runner(small_model(family), 2, SEES[family], 0, "cpu")
     held = psutil.Process().memory_info
 
     def imagine(times):

@@ -118,7 +118,7 @@ def test_the_mean_length_is_the_horizon_where_nothing_ends():
     runner = make_runner(length=100)
     runner.imagine(7)  # past the first, shorter games
     report = runner.imagine(100)[1]
-    assert report.mean_length == 7 and report.ended == 0 and np.isnan(report.mean_ended_return)
+    assert report.mean_length == 7 and report.ended == 0 and not report.ended_return
 
 
 def test_one_seed_one_rollout():

@@ -42,13 +42,6 @@ def test_starts_near_the_end_are_5_to_20_steps_before_it(reader):
     assert 30 not in seen.tag
 
 
-def test_ends_count_by_the_length_of_their_game(tmp_path):
-    reader = buffer_of(tmp_path, [counted(25) for _ in range(8)], [counted(24)])
-    tags = read(draw(reader, NEAR_END, count=6000).frames[:, -1]).tag
-    short, long = (float(length_of(np.array(tag))) for tag in (25, 24))
-    assert (tags == 24).mean() == pytest.approx(long / (8 * short + long), abs=0.03)
-
-
 def test_starts_at_the_beginning_are_first_frames(reader):
     starts = draw(reader, BEGINNING)
     assert not read(starts.frames).count.any()

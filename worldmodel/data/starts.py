@@ -24,7 +24,7 @@ class StartMix:
     uniform: float = 0.4
     """share of starts at any step, all equally likely"""
     near_end: float = 0.3
-    """share of starts 5 to 20 steps before a game terminated; ends of longer games come as much more often"""
+    """share of starts 5 to 20 steps before a game terminated"""
     beginning: float = 0.3
     """share of starts at a game's first frame"""
     near_reward: float = 0.0
@@ -131,9 +131,7 @@ def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Dra
     ends = np.flatnonzero(reader.steps.terminated[table.offset + table.length - 1])
     if not len(ends):
         return None
-    # By their length, as its steps are seen: what makes a good policy fail is not lost among the failures of bad ones.
-    shares = table.length[ends] / table.length[ends].sum()
-    episode = rng.choice(ends, size=count, p=shares)
+    episode = rng.choice(ends, size=count)
     return episode, _before(table.length[episode], rng)
 
 
