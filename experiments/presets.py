@@ -27,7 +27,7 @@ def cartpole() -> Settings:
     """CartPole from pixels, within a quarter of an hour and 20,000 real frames on two CPU cores."""
     return Settings(
         rounds=3,
-        # Less than a third of what is allowed: the frames that games begin with count too.
+        # Collectors end in the middle of a step of all games: a few steps more than they are asked for.
         collect=CollectSettings(first_steps=6500, steps=6500, random=0.1, exploring=0.3),
         model=LatentConfig(base=BaseConfig("small"), sampler=SamplerConfig(steps=1)),
         fit=FitConfig(

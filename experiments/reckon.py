@@ -22,12 +22,12 @@ from experiments.peak_memory import PeakMemory
 from experiments.provenance import hardware
 from experiments.terminal import as_typed, make_console
 from worldmodel.data.segment import Segment
+from worldmodel.descent import Descent
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.fitting import FitConfig, OptimizerName
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.config import AdapterConfig, BaseConfig, LatentConfig
-from worldmodel.latent.descent import Descent
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.plain import to_plain
 from worldmodel.spaces import ActionSpec

@@ -28,8 +28,3 @@ def test_only_finished_dreams_are_replaced():
     mixed = pair(0).where(torch.tensor([False, True, False]), pair(100))
     assert mixed.flat.tolist() == [0, 101, 2]
     assert mixed.wide[:, 0, 0].tolist() == [0, 102, 4]
-
-
-def test_dreams_move_as_a_whole():
-    moved = pair(0).to("meta")
-    assert moved.wide.device.type == moved.flat.device.type == "meta"

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from worldmodel.descent import Descent, build_optimizer
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig, check_optimizer
-from worldmodel.latent.descent import Descent, build_optimizer
 
 OPTIMIZERS = ["adamw", "adafactor", "adamw8bit"]
 

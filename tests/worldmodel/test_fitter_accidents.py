@@ -7,7 +7,7 @@ from tiny import slides, sliding
 
 from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
-from worldmodel.latent.watch import LossWatch
+from worldmodel.watch import LossWatch
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """Fitting the latent family to a buffer."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,32 +13,25 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.doubt import doubt_limit
+from worldmodel.descent import Descent
 from worldmodel.fastest import Lowered, Network, fastest_to_learn
-from worldmodel.fitting import FitConfig, Stage, check_optimizer
+from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
-from worldmodel.latent.descent import Descent
-from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, ends_recalled, join
+from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, join
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
+from worldmodel.latent.measures import measure_doubt, measure_left_out, measure_recall
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
-from worldmodel.latent.scatter import left_out
-from worldmodel.latent.watch import LossWatch
 from worldmodel.latent.weighting import LossWeight
+from worldmodel.updates import Updates
+from worldmodel.watch import LossWatch
 
 _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
-_COMPARED = 1024
-"""held-out steps by which it is measured what predictions leave out"""
-_DOUBTED, _DOUBT_BATCH = 8192, 512
-"""held-out steps whose doubt is measured, and how many at a time"""
-_FEWEST_ENDS, _RECALLED = 10, 256
-"""held-out ends that it takes to tell how well ends are dreamed, and the most that are looked at, the newest"""
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class LatentFitter:
+class LatentFitter(Updates[Segment | PictureBatch]):
     """Fits a model in stages: first the autoencoder and the whole dynamics, in later rounds the adapter alone.
 
     With a base there is no autoencoder to fit, and the dynamics are an adapter's from the first round on. The latents
@@ -50,6 +41,8 @@ class LatentFitter:
     A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
     averaged weights. So all that has to be kept between rounds is the model.
     """
+
+    model: LatentWorldModel
 
     def __init__(
         self, model: LatentWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
@@ -109,7 +102,8 @@ class LatentFitter:
         self._keep_in([torch.float32] * len(trained))
         self._ever_trained |= {id(parameter): parameter.numel() for parameter in trained}
         self._descent = Descent(trained, self._rate(), stage.steps, self.config, self._device, progress)
-        self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
+        rate = f"{stage.name}-learning-rate" if stage.name in _PICTURE_PARTS else "learning-rate"
+        self._watch = LossWatch(stage.name, seed, self._failures, self._device.type != "cpu", rate)
 
     def prepare(self, stage: Stage, seed: int) -> list[nn.Parameter]:
         """Prepare a stage for `losses`, for whoever takes the steps. Returns what the stage trains."""
@@ -133,24 +127,6 @@ class LatentFitter:
             self._dreamed = self._dream()
         return self._trained
 
-    def fit(self, steps: int) -> dict[str, float]:
-        """Take `steps` updates of the stage.
-
-        Returns:
-            The mean of every loss.
-
-        Raises:
-            UserError: If a loss or a gradient is not finite. On a GPU the model is spoiled then, and the last saved one
-                has to take its place; on a CPU it is as it was before that update.
-        """
-        self.model.train()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self._device))
-        for _ in range(steps):
-            for name, value in self._update().items():
-                sums[name] += value
-        self._watch.check()
-        return {name: total.item() / steps for name, total in sums.items()}
-
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._descent.adopt()
@@ -159,9 +135,9 @@ class LatentFitter:
         self._keep_in(self._dtypes)
         self.model.eval()
         if self._stage.makes_motion and self.model.config.scatter:
-            self._measure_left_out()
+            measure_left_out(self.model, self._reader, self._segment)
         if self._fits_head:
-            self._measure_doubt()
+            measure_doubt(self.model, self._reader, self._segment)
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
 
@@ -170,48 +146,9 @@ class LatentFitter:
         """Whether the head learns in this stage, alone or beside the dynamics."""
         return self._stage.name == "head" or (self._stage.makes_motion and not self.config.head_steps)
 
-    def _measure_left_out(self) -> None:
-        """Set the variance that predictions leave out, by play that is held out from all fitting."""
-        held_out, context = WindowSampler(self._reader, self.model.context, 1, "held_out"), self.model.context
-        if not held_out.num_steps:
-            return
-        windows = self._segment(held_out.sample(_COMPARED, np.random.default_rng(0)))
-        windows = windows[windows.mask.all(1).nonzero().squeeze(-1)]
-        if not len(windows.mask):
-            return
-        assert windows.latents is not None
-        seen, history = windows.latents[:, :context], self.model.known(windows.actions, windows.mask)
-        generator = torch.Generator(self._device).manual_seed(0)
-        drawn, again = (self.model.draw(seen, history, generator) for _ in range(2))
-        self.model.left_out.copy_(left_out(windows.latents[:, context], drawn, again, seen[:, -1]))
-
-    @torch.no_grad()
-    def _measure_doubt(self) -> None:
-        """Set the doubt that real play, the newest of what is held out from all fitting, hardly ever exceeds."""
-        held_out = WindowSampler(self._reader, SEEN, 1, "held_out")
-        steps = np.arange(held_out.num_steps)[-_DOUBTED:]
-        head, doubt = self.model.head, [np.zeros(0, np.float32)]
-        for part in np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH)):
-            seen = self._segment(held_out.at(part))
-            assert seen.latents is not None
-            doubt.append(head.doubt(head(seen.latents, seen.actions[:, -1])).cpu().numpy())
-        episode, time = held_out.where(steps)
-        head.doubt_limit.fill_(doubt_limit(np.concatenate(doubt), episode, time))
-
     def ends_recalled(self) -> float | None:
-        """The share of held-out ends that dreams which run free come to; None where there are too few to tell.
-
-        Such a dream goes on from up to `FitConfig.dream` steps before the end, under the recorded actions, and may be a
-        few steps late. What is drawn is the same every time that the play is the same.
-        """
-        config, held_out = self.config, WindowSampler(self._reader, self.model.context, self._past, "held_out")
-        ends = np.flatnonzero(self._reader.steps.terminated[held_out.places])[-_RECALLED:]
-        if len(ends) < _FEWEST_ENDS:
-            return None
-        torch.manual_seed(0)
-        before = np.minimum(np.random.default_rng(0).integers(config.dream, size=len(ends)), held_out.where(ends)[1])
-        windows = self._segment(held_out.at(ends, before))
-        return ends_recalled(self.model, dream_steps(self.model, windows, torch.from_numpy(before).to(self._device)))
+        """The share of held-out ends that free-running dreams come to; see `measure_recall`."""
+        return measure_recall(self.model, self._reader, self._segment, self.config.dream)
 
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far, each counted once."""
@@ -225,10 +162,6 @@ class LatentFitter:
         if self._stage.name == "head":
             return self._steps_of_both_kinds()
         return self._shown_twice(self._windows.sample(self.config.batch_size, self._rng))
-
-    def losses(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
-        """The stage's losses by name, for every part that the batch is taken in; the parts add up to the whole."""
-        return self._in_precision(self._losses_in_parts(batch))
 
     def raw_pairs(self) -> tuple[Tensor, Tensor]:
         """Raw latents of 512 training frames, and of the frames that follow them."""
@@ -283,17 +216,6 @@ class LatentFitter:
         rates = {"autoencoder": config.autoencoder_learning_rate, "decoder": config.decoder_learning_rate}
         return rates.get(self._stage.name, config.learning_rate)
 
-    def _update(self) -> dict[str, Tensor]:
-        batch = self.draw()
-        losses: dict[str, Tensor] = {}
-        self._descent.clear()
-        for part in self.losses(batch):
-            self._descent.backward(torch.stack(list(part.values())).sum())
-            losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
-        self._watch.see(batch, losses | {"gradient": self._descent.clip()})
-        self._descent.step()
-        return losses
-
     def _losses_in_parts(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
         parts = self.config.accumulate
         if isinstance(batch, PictureBatch):
@@ -307,22 +229,11 @@ class LatentFitter:
             share = len(frames) / len(batch.frames)
             yield {"reconstruction": share * self.model.autoencoder.reconstruction_loss(frames, weight)}
 
-    def _in_precision(self, losses: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-        """The same losses, each computed in the stage's precision and handed out without it."""
-        while True:
-            with self._precision():
-                part = next(losses, None)
-            if part is None:
-                return
-            yield part
-
-    def _precision(self) -> AbstractContextManager[object]:
-        config, name = self.config, self.config.precision
+    def _arithmetic(self) -> Precision:
+        asked, lower = self.config.precision, self.config.bf16
         if self._stage.name in _PICTURE_PARTS:
-            name = "bf16" if config.bf16 or self.model.config.base.dtype == "bfloat16" else "fp32"
-        elif self._stage.name == "head" and name not in _DTYPES and config.bf16:
-            name = "bf16"
-        return torch.autocast(self._device.type, _DTYPES[name]) if name in _DTYPES else nullcontext()
+            return "bf16" if lower or self.model.config.base.dtype == "bfloat16" else "fp32"
+        return "bf16" if self._stage.name == "head" and lower and asked != "fp16" else asked
 
     def _steps_of_both_kinds(self) -> Segment:
         """Real steps and dreamed ones, half each."""

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, distributed, nn
 
 from worldmodel.data.reader import BufferReader
+from worldmodel.descent import Descent
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig, PretrainStage, Stage
 from worldmodel.latent.config import LatentConfig
-from worldmodel.latent.descent import Descent
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.own_base import belongs_to_game, save_base

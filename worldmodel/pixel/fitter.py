@@ -1,9 +1,7 @@
 """Fitting the pixel family to a buffer."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +11,23 @@ from torch import Tensor, nn
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.descent import Descent
 from worldmodel.fastest import Lowered, Network, fastest_to_learn
-from worldmodel.fitting import FitConfig, Stage, check_optimizer
-from worldmodel.latent.descent import Descent
-from worldmodel.latent.watch import LossWatch
+from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.pixel.losses import PixelLosses
 from worldmodel.pixel.model import PixelWorldModel
+from worldmodel.updates import Updates
+from worldmodel.watch import LossWatch
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-class PixelFitter:
+class PixelFitter(Updates[Segment]):
     """Fits a model in two stages a round, the denoiser and then the outcome network, each whole.
 
     A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
     averaged weights. So all that has to be kept between rounds is the model.
     """
+
+    model: PixelWorldModel
 
     def __init__(
         self, model: PixelWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
@@ -65,23 +64,6 @@ class PixelFitter:
         self._descent = Descent(trained, self.config.learning_rate, stage.steps, self.config, self._device)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
 
-    def fit(self, steps: int) -> dict[str, float]:
-        """Take `steps` updates of the stage.
-
-        Returns:
-            The mean of every loss.
-
-        Raises:
-            UserError: If a loss or a gradient is not finite; see `LossWatch`.
-        """
-        self.model.train()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self._device))
-        for _ in range(steps):
-            for name, value in self._update().items():
-                sums[name] += value
-        self._watch.check()
-        return {name: total.item() / steps for name, total in sums.items()}
-
     def finish(self) -> None:
         """End the stage: adopt the averaged weights."""
         self._descent.adopt()
@@ -105,43 +87,25 @@ class PixelFitter:
         """Let a long stage compute its network in the fastest way; what training draws stays as it was."""
         drawn, self._rng = self._rng, copy.deepcopy(self._rng)
         known = self._ways.get(stage.name)
-        self._take(fastest_to_learn(self._trained, known, self._draw, self._losses_by, stage.steps))
+        self._take(fastest_to_learn(self._trained, known, self.draw, self._losses_of, stage.steps))
         self._rng = drawn
 
-    def _losses_by(self, way: Network, batch: Segment) -> Iterator[dict[str, Tensor]]:
+    def _losses_of(self, way: Network, batch: Segment) -> Iterator[dict[str, Tensor]]:
         self._take(way)
-        return self._in_parts(batch)
+        return self.losses(batch)
 
     def _take(self, way: Network) -> None:
         self._ways[self._stage.name] = way
         self._losses = PixelLosses(self.model, self._ways.get("denoiser"), self._ways.get("outcomes"))
 
-    def _update(self) -> dict[str, Tensor]:
-        batch = self._draw()
-        losses: dict[str, Tensor] = {}
-        self._descent.clear()
-        for part in self._in_parts(batch):
-            self._descent.backward(torch.stack(list(part.values())).sum())
-            losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
-        self._watch.see(batch, losses | {"gradient": self._descent.clip()})
-        self._descent.step()
-        return losses
-
-    def _in_parts(self, batch: Segment) -> Iterator[dict[str, Tensor]]:
-        """The losses of the batch's parts, each computed in the precision asked for and handed out without it."""
-        denoises = self._stage.name == "denoiser"
-        losses = (self._losses.of_frames if denoises else self._losses.of_outcomes)(batch, self.config.accumulate)
-        while True:
-            with self._precision():
-                part = next(losses, None)
-            if part is None:
-                return
-            yield part
-
-    def _precision(self) -> AbstractContextManager[object]:
-        dtype = _DTYPES.get(self.config.precision)
-        return torch.autocast(self._device.type, dtype) if dtype else nullcontext()
-
-    def _draw(self) -> Segment:
+    def draw(self) -> Segment:
+        """A batch for the stage."""
         sampler = self._denoised if self._stage.name == "denoiser" else self._judged
         return segment(self._reader, sampler.sample(self.config.batch_size, self._rng)).to(self._device)
+
+    def _losses_in_parts(self, batch: Segment) -> Iterator[dict[str, Tensor]]:
+        denoises = self._stage.name == "denoiser"
+        return (self._losses.of_frames if denoises else self._losses.of_outcomes)(batch, self.config.accumulate)
+
+    def _arithmetic(self) -> Precision:
+        return self.config.precision

@@ -3,15 +3,20 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from safetensors.torch import save
 from torch import Tensor
 
-from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
 from worldmodel.files import write_whole
-from worldmodel.latent.pictures import PictureBatch
+
+
+class Kept(Protocol):
+    """A batch that can be kept."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it consists of, by name."""
 
 
 class LossWatch:
@@ -21,13 +26,21 @@ class LossWatch:
     a GPU it looks when it is asked to, and the model is spoiled by then.
     """
 
-    def __init__(self, stage: str, seed: int, folder: Path, patient: bool) -> None:
-        """Watch the stage begun with `seed`; `patient`, only look when asked. Batches are kept in `folder`."""
-        self._stage, self._seed, self._folder, self._patient = stage, seed, folder, patient
-        self._seen: list[tuple[Segment | PictureBatch, Mapping[str, Tensor]]] = []
+    def __init__(self, stage: str, seed: int, folder: Path, patient: bool, rate: str = "learning-rate") -> None:
+        """Watch a stage.
+
+        Args:
+            stage: Its name.
+            seed: What it was begun with.
+            folder: Where a batch that spoils it is kept.
+            patient: Only look when asked.
+            rate: The option that sets its learning rate, for people.
+        """
+        self._stage, self._seed, self._folder, self._patient, self._rate = stage, seed, folder, patient, rate
+        self._seen: list[tuple[Kept, Mapping[str, Tensor]]] = []
         self._updates = 0
 
-    def see(self, batch: Segment | PictureBatch, losses: Mapping[str, Tensor]) -> None:
+    def see(self, batch: Kept, losses: Mapping[str, Tensor]) -> None:
         """Take note of one update's batch and losses.
 
         Raises:
@@ -50,13 +63,12 @@ class LossWatch:
                     self._stop(name, value, batch)
         self._seen.clear()
 
-    def _stop(self, name: str, value: float, batch: Segment | PictureBatch) -> NoReturn:
+    def _stop(self, name: str, value: float, batch: Kept) -> NoReturn:
         path = self._folder / f"{self._stage}-seed{self._seed}-update{self._updates}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
         write_whole(path, save(tensors, {"stage": self._stage, "part": name, "value": str(value)}))
-        own_rate = f"{self._stage}-" if isinstance(batch, PictureBatch) else ""
         raise UserError(
             f"fitting the {self._stage}, {name} became {value} in update {self._updates} (its batch is kept in {path}):"
-            f" begin another run with a lower --fit.{own_rate}learning-rate."
+            f" begin another run with a lower --fit.{self._rate}."
         )
