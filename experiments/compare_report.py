@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from rl.settings import Settings
 from rl.statistics import bootstrap_interval
 
 _RIVALS: tuple[RowName, ...] = ("random", "model_free", "model_free_more")
+_WHOLE = StrMethodFormatter("{x:,.0f}")
 
 
 def print_comparison(
@@ -84,7 +86,9 @@ def learning_curves(
     figure, axes = plot(label, "real return")
     for row, name in names.items():
         _draw_row(axes, comparison, row, name, where)
-    axes.set_xscale("symlog", linthresh=100)
+    axes.set_xscale("symlog", linthresh=100, subs=(2, 5))
+    axes.xaxis.set_major_formatter(_WHOLE)
+    axes.xaxis.set_minor_formatter(_WHOLE)
     axes.legend(fontsize="small")
     return figure
 

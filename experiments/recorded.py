@@ -1,6 +1,5 @@
 """Results by row and seed in one JSON file, which grows as runs come to their end."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from experiments.provenance import machine
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
-from worldmodel.plain import from_plain
+from worldmodel.plain import read_plain
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -21,11 +20,7 @@ def read_record(kind: type[T], path: Path, noun: str) -> T:
     Raises:
         UserError: If it is damaged or missing.
     """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no {noun} ({error}): restore it from a copy, or give another file.") from error
-    return from_plain(kind, values, str(path))
+    return read_plain(kind, path, f"holds no {noun}", "restore it from a copy, or give another file")
 
 
 @dataclass(frozen=True)

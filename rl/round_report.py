@@ -1,6 +1,5 @@
 """What one round of Dyna brought."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl.statistics import Evaluation
-from worldmodel.errors import UserError
 from worldmodel.fidelity import Fidelity
 from worldmodel.files import write_json
-from worldmodel.plain import from_plain, to_plain
+from worldmodel.plain import read_plain, to_plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +89,4 @@ def load_report(path: Path) -> RoundReport:
     Raises:
         UserError: If it is damaged or missing.
     """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it from a copy.") from error
-    return from_plain(RoundReport, values, str(path))
+    return read_plain(RoundReport, path, "is damaged", "restore it from a copy")

@@ -1,5 +1,6 @@
 """Dataclasses as plain values, the kind that JSON and TOML hold, and back with every name and type checked."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
@@ -45,6 +46,25 @@ def from_plain(kind: type[T], values: Any, source: str) -> T:
         return kind(**converted)
     except ValueError as error:
         raise UserError(f"{source}: {error}.") from error
+
+
+def read_plain(kind: type[T], path: Path, fault: str, remedy: str) -> T:
+    """The dataclass `kind` from a JSON file.
+
+    Args:
+        kind: The dataclass.
+        path: The file.
+        fault: What is said of it if it cannot be read.
+        remedy: What helps then.
+
+    Raises:
+        UserError: If it is damaged or missing.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} {fault} ({error}): {remedy}.") from error
+    return from_plain(kind, values, str(path))
 
 
 def overlay(base: T, values: Any, source: str, prefix: str = "") -> T:
