@@ -65,7 +65,14 @@ class Collector:
     """
 
     def __init__(
-        self, game: GameSettings, frame_size: FrameSize, envs: int, index: int, seed: int, expert: Path | None = None
+        self,
+        game: GameSettings,
+        frame_size: FrameSize,
+        envs: int,
+        index: int,
+        seed: int,
+        expert: Path | None = None,
+        threads: int | None = None,
     ) -> None:
         """Open the games.
 
@@ -76,12 +83,13 @@ class Collector:
             index: Which collector this is.
             seed: The run's seed.
             expert: Folder of the expert's policy.
+            threads: Torch threads for what a policy sees and thinks; None: as they are.
         """
         made = make_real(game.id, envs, frame_size=frame_size, **game.options)
         self._spec = action_spec(made)
         self._env = cast(RealVectorEnv, made.unwrapped)
         self._game, self._index, self._seed = game, index, seed
-        self._players = Players(self._spec)
+        self._players = Players(self._spec, threads)
         self._expert = load_policy(expert, source="expert") if expert else None
         self._play: Play | None = None
 

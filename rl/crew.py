@@ -40,7 +40,7 @@ class Crew:
             spec: The game's actions.
             folder: The run's folder, for the play and for the model as it is being fitted; all nodes must see it.
             resources: What the actors may take.
-            threads: Torch threads of the learner and of the evaluator, of whom one works at a time.
+            threads: Torch threads of the learner, of the evaluator and of all collectors, of whom one works at a time.
             phases: Where deaths are told.
 
         Raises:
@@ -116,9 +116,10 @@ class Crew:
         game, collect, seed = self._settings.game, self._settings.collect, self._settings.seed
         size, name = self._settings.world_model.frame_size, f"collector {index}"
         expert = collect.expert_policy if collect.expert else None
+        threads = max(self._threads // collect.collectors, 1)
 
         def start() -> Any:
-            return CollectorActor.remote(game, size, collect.envs, index, seed, expert)
+            return CollectorActor.remote(game, size, collect.envs, index, seed, expert, threads)
 
         def take_up(actor: Any) -> None:
             if lost := ray.get(actor.take_up.remote(self._play)):

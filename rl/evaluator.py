@@ -6,7 +6,6 @@ from typing import cast
 
 import numpy as np
 import ray
-import torch
 from numpy.typing import NDArray
 
 from envs.catalogue import has_limit
@@ -36,14 +35,12 @@ class Evaluator:
             frame_size: Height and width of a frame, pixels.
             envs: Games at a time.
             longest: A game that has no limit of its own is cut off after so many steps.
-            threads: Torch threads of this process, for what a policy sees and thinks; None: as they are.
+            threads: Torch threads for what a policy sees and thinks; None: as they are.
         """
-        if threads:
-            torch.set_num_threads(threads)
         limited = limited_game(game, longest)
         made = make_real(limited.id, envs, frame_size=frame_size, **limited.options)
         self._env = cast(RealVectorEnv, made.unwrapped)
-        self._players = Players(action_spec(made))
+        self._players = Players(action_spec(made), threads)
 
     def evaluate(
         self,

@@ -63,8 +63,9 @@ class Player:
 class Players:
     """Makes players; keeps the encoder from one time to the next, as it is frozen once a policy has begun."""
 
-    def __init__(self, spec: ActionSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: ActionSpec, threads: int | None = None) -> None:
+        """Players of a game with actions `spec`; their networks use so many torch threads (None: as they are)."""
+        self._spec, self._threads = spec, threads
         self._encoder: _Encoder | None = None
 
     def random(self, hold: float = 1.0) -> Player:
@@ -82,6 +83,7 @@ class Players:
         Raises:
             UserError: If it has other actions than the game, or sees through another encoder.
         """
+        self._set_threads()
         spec = snapshot.spec
         if not spec.actions.fits(self._spec):
             raise UserError(
@@ -95,6 +97,13 @@ class Players:
             return recurrent_player(snapshot, greedy)
         encode = None if spec.observation == "frames" else self._encode(spec.encoder_hash, world_model)
         return Player(ModulePolicy(snapshot, greedy), View(spec.stack, encode))
+
+    def _set_threads(self) -> None:
+        if self._threads:
+            # Torch is loaded only where a network plays.
+            import torch
+
+            torch.set_num_threads(self._threads)
 
     def _encode(self, wanted: str | None, world_model: Path | None) -> Encode:
         if self._encoder is None or self._encoder.hash != wanted:

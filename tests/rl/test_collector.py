@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from counting import CountingWorldModel
 from test_policies import FRAMES, LATENTS, snapshot
 
@@ -50,6 +51,15 @@ def test_what_is_collected_keeps_the_convention_for_time_all_the_way_to_the_loss
     assert windows.terminated.any()
     losses = CountingWorldModel(4, 16).losses(segment(reader, windows))
     assert {name: float(loss) for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
+
+
+def test_policies_think_with_as_many_threads_as_their_collector_is_given():
+    before = torch.get_num_threads()
+    try:
+        collector(threads=before + 1).collect(8, 1, Shares(random=0.0, policy=1.0), snapshot(SEEN))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_collector_repeats_itself():
