@@ -42,7 +42,7 @@ def cartpole() -> Settings:
             sampled_share=1.0,
             precision="fp32",
         ),
-        imagine=ImagineSettings(horizon=64, steps=32_768, epochs=10, learning_rate_end=5e-5),
+        imagine=ImagineSettings(horizon=64, steps=32_768, afresh=True, epochs=10, learning_rate_end=5e-5),
     )
 
 

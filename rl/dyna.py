@@ -235,6 +235,9 @@ class Dyna(ImaginationPPO):
 
     def _imagine(self, number: int) -> dict[str, float]:
         imagine = self.settings.imagine
+        if imagine.afresh and number > 1:
+            torch.manual_seed(hash_seed(self.settings.seed, number, "afresh"))
+            self.begin_anew(self._policy().spec.build().get_state())
         self.runner.begin(hash_seed(self.settings.seed, number, "imagine"))
         seen, total = DreamReport(), DreamReport()
         with self._phases.phase("imagine", imagine.steps) as advance:

@@ -56,7 +56,11 @@ def _learning_rate(settings: Settings) -> float | list[list[float]]:
     imagine = settings.imagine
     if imagine.learning_rate_end is None:
         return imagine.learning_rate
-    return [[0, imagine.learning_rate], [settings.rounds * imagine.steps, imagine.learning_rate_end]]
+    first, last, total = imagine.learning_rate, imagine.learning_rate_end, settings.rounds * imagine.steps
+    if not imagine.afresh:
+        return [[0, first], [total, last]]
+    begins = range(0, total, imagine.steps)
+    return [point for begin in begins for point in ([begin, first], [begin + imagine.steps - 1, last])]
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

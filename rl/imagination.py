@@ -1,5 +1,6 @@
 """RLlib's PPO, trained on dreams: the rollouts stay on the device, as tensors, from the dream to the loss."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -180,6 +182,18 @@ class ImaginationPPO(PPO):
                 from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID]
             )
         return report
+
+    def begin_anew(self, weights: Mapping[str, Any]) -> None:
+        """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet."""
+
+        def forget(learner: Learner) -> None:
+            learner.module[DEFAULT_MODULE_ID].set_state(dict(weights))
+            for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
+                optimizer.state.clear()
+
+        self.learner_group.foreach_learner(forget)
+        # A runner takes weights from learners only once they have made an update since the last time.
+        self.runner.module.set_state(dict(weights))
 
     def snapshot(self, spec: PolicySpec, real_steps: int = 0) -> PolicySnapshot:
         """The policy as it is now.

@@ -81,6 +81,9 @@ class ImagineSettings:
     """steps after which a dream is truncated"""
     steps: int = 49_152
     """imagined steps a round"""
+    afresh: bool = False
+    """let a new agent learn in every round, in the newest world model alone: one that goes on keeps habits of what
+    older models got wrong (primacy bias: Nikishin et al., 2022); a round must have steps enough to learn the game"""
     starts: StartMix = field(default_factory=StartMix)
     rollout: int = 16
     """steps between updates, of every dream"""
@@ -89,9 +92,10 @@ class ImagineSettings:
     epochs: int = 4
     """passes over a rollout"""
     learning_rate: float = 5e-4
-    """Adam, in the first round"""
+    """Adam, at first"""
     learning_rate_end: float | None = None
-    """what the learning rate has fallen to, evenly, by the end of the last round; None: it stays"""
+    """what the learning rate has fallen to, evenly, by the end of the last round, or of each if its agent is new;
+    None: it stays"""
     gamma: float = 0.99
     """discount"""
     gae_lambda: float = 0.95

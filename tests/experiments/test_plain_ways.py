@@ -22,6 +22,7 @@ from experiments.speed.real import write_noise
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.fitting import FitConfig
+from worldmodel.latent.course import Courses
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.pixel.model import PixelWorldModel
@@ -86,21 +87,31 @@ def noise(tmp_path):
     return BufferReader(tmp_path)
 
 
-def test_learning_step_by_step_is_learning_from_all_steps_at_once(tmp_path):
+def along(losses, played):
+    """The denoising loss of a course as it is learned from update by update, by weights that stay as they are."""
+    course, terms = losses.begin(played), []
+    while not course.over:
+        learned = next(losses.of_frames(Courses([course])))
+        terms.append(learned.losses["denoising"])
+        course = course.on(*learned.guesses)
+    return torch.stack(terms).mean()
+
+
+def test_the_plain_way_to_learn_from_windows_is_to_go_along_them(tmp_path):
     reader = noise(tmp_path)
     torch.manual_seed(0)
     model = LatentWorldModel(replace(MINIATURE.model, frame_size=64), SPEC).train()
     played = segment(reader, WindowSampler(reader, model.context, 3).sample(4, np.random.default_rng(0)))
     gradients = []
-    for loss in (StepByStep(model).denoising, lambda s: next(LatentLosses(model).of_frames(s))["denoising"]):
+    for loss in (StepByStep(model).denoising, lambda played: along(LatentLosses(model), played)):
         model.zero_grad()
         torch.manual_seed(1)
         loss(played).backward()
         gradients.append({name: p.grad.clone() for name, p in model.denoiser.named_parameters() if p.grad is not None})
-    one_by_one, at_once = gradients
-    assert one_by_one.keys() == at_once.keys() and len(at_once) > 20
-    for name, gradient in one_by_one.items():
-        torch.testing.assert_close(at_once[name], gradient, rtol=1e-3, atol=1e-6)
+    plain, ours = gradients
+    assert plain.keys() == ours.keys() and len(ours) > 20
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_the_plain_fit_learns_the_dynamics_and_nothing_else(tmp_path):

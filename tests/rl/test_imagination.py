@@ -230,6 +230,30 @@ def test_the_learning_rate_falls_over_all_rounds_to_where_it_is_told(cluster, tm
     algorithm.stop()
 
 
+def test_a_new_agent_in_every_round_has_the_whole_course_of_the_learning_rate():
+    agent = ImagineSettings(learning_rate=1e-3, learning_rate_end=1e-4, steps=100, afresh=True)
+    course = DynaConfig(Settings(rounds=2, imagine=agent)).lr
+    assert course == [[0, 1e-3], [99, 1e-4], [100, 1e-3], [199, 1e-4]]
+
+
+def test_a_new_agent_learns_as_one_that_was_never_another(cluster):
+    algorithm = configure().build_algo()
+    untrained = algorithm.runner.module.get_state(inference_only=False)
+    untrained = {name: value.copy() for name, value in untrained.items()}
+    trained = []
+    for _ in range(2):
+        algorithm.begin_anew(untrained)
+        assert all(torch.equal(value, torch.tensor(untrained[name])) for name, value in weights_of(algorithm).items())
+        for seed in (1, 2, 3):
+            algorithm.runner.begin(seed)
+            algorithm.imagine()
+        trained.append(weights_of(algorithm))
+    algorithm.stop()
+    first, second = trained
+    assert not torch.equal(first["value.weight"], torch.tensor(untrained["value.weight"]))
+    assert all(torch.equal(second[name], value) for name, value in first.items()), "the optimiser remembers"
+
+
 def weights_of(algorithm):
     return {name: value.clone() for name, value in algorithm.runner.module.state_dict().items()}
 

@@ -10,9 +10,10 @@ from playing import SIZE, buffer_of, counted
 from tiny import CONFIG, begun, random_segment, tiny
 from torch import nn
 
+from worldmodel.data.segment import join
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.latent.config import SamplerConfig
-from worldmodel.latent.dreamed_steps import PAST, dream_steps, ends_recalled, join
+from worldmodel.latent.dreamed_steps import PAST, dream_steps, ends_recalled
 from worldmodel.latent.losses import LatentLosses
 
 CONTEXT, HORIZON = 4, 3
@@ -64,7 +65,7 @@ def test_context_action_and_target_belong_together_at_every_step(windows, residu
     losses = totals(model, windows)
     assert losses.pop("denoising") < 1e-6
     assert losses == dict.fromkeys(losses, 0.0)
-    assert sum(map(len, model.denoiser.contexts)) == (HORIZON - 1 + HORIZON) * len(windows.mask)
+    assert sum(map(len, model.denoiser.contexts)) == HORIZON * len(windows.mask)
 
 
 # Windows with room for the steps past an end.
@@ -143,20 +144,10 @@ def test_an_off_by_one_is_noticed(windows, change, noticed):
     assert noticed == "denoising" or of_steps(knowing(SIZE), change(windows))[noticed] > 0.01
 
 
-def at_once(asked):
-    """Of what the denoiser was asked, what it learned from: the last call, step by step."""
-    *rehearsed, learned = asked
-    steps = learned.unflatten(0, (HORIZON, -1))
-    assert len(rehearsed) == HORIZON - 1
-    assert all(torch.equal(one, other) for one, other in zip(rehearsed, steps, strict=False))
-    return steps
-
-
 def test_the_history_is_the_one_that_led_through_the_context(windows):
     model = knowing(SIZE)
     model.losses(windows)
-    asked = zip(at_once(model.denoiser.contexts), at_once(model.denoiser.histories), strict=True)
-    for k, (context, history) in enumerate(asked):
+    for k, (context, history) in enumerate(zip(model.denoiser.contexts, model.denoiser.histories, strict=True)):
         there = windows.mask[:, CONTEXT + k]
         count, led, _ = told(context[there])
         assert history.shape == (256, CONTEXT)
@@ -169,7 +160,7 @@ def test_the_history_is_the_one_that_led_through_the_context(windows):
 def test_unrolled_steps_go_on_from_the_models_own_prediction(windows):
     model = knowing(SIZE)
     model.losses(windows)
-    first, second, third = at_once(model.denoiser.contexts)
+    first, second, third = model.denoiser.contexts
     torch.testing.assert_close(second[:, :-1], first[:, 1:])
     torch.testing.assert_close(third[:, :-1], second[:, 1:])
     wrong = knowing(SIZE)
@@ -178,7 +169,7 @@ def test_unrolled_steps_go_on_from_the_models_own_prediction(windows):
     wrong.denoiser.register_forward_pre_hook(lambda _, inputs: contexts.append(inputs[2]))
     wrong.losses(windows)
     real = wrong.autoencoder.encode(windows.frames[:, CONTEXT])
-    assert not torch.allclose(at_once(contexts)[1][:, -1], real, atol=0.1)
+    assert not torch.allclose(contexts[1][:, -1], real, atol=0.1)
 
 
 def test_a_dream_of_the_counting_game_counts(windows):
@@ -304,7 +295,7 @@ def test_training_tells_the_noise_that_it_adds():
     losses = LatentLosses(model)
     losses._outcomes = lambda *_: {}
     torch.manual_seed(0)
-    next(losses.of_windows(replace(windows, latents=latents)))
+    losses.of_windows(replace(windows, latents=latents))
     strength, level = strengths_and_levels(model.denoiser)
     clean = strength == 0
     assert 0.35 < clean.float().mean() < 0.65

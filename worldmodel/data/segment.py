@@ -1,6 +1,6 @@
 """Windows of play, as a world model reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -62,8 +62,7 @@ class Segment:
 
     def parts(self, count: int) -> Iterator[Self]:
         """The windows in `count` parts, as even as can be."""
-        bounds = [len(self.mask) * part // count for part in range(count + 1)]
-        return (self[begin:end] for begin, end in pairwise(bounds))
+        return (self[rows] for rows in even_parts(len(self.mask), count))
 
     def tensors(self) -> dict[str, Any]:
         """All of it that is a tensor, by name."""
@@ -72,3 +71,16 @@ class Segment:
     def to(self, device: torch.device | str) -> Self:
         """The same windows on another device."""
         return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+
+def join(segments: Sequence[Segment]) -> Segment:
+    """Windows of one length, one after another."""
+    parts = [segment.tensors() for segment in segments]
+    return Segment(
+        **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}, context=segments[0].context
+    )
+
+
+def even_parts(batch: int, count: int) -> Iterator[slice]:
+    """The rows of a batch in `count` parts, as even as can be."""
+    return (slice(begin, end) for begin, end in pairwise(batch * part // count for part in range(count + 1)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worldmodel.data.segment import Segment
+from worldmodel.data.segment import Segment, join
 from worldmodel.latent.model import LatentWorldModel
 
 SEEN = 2
@@ -75,14 +75,6 @@ def free_run(model: LatentWorldModel, latents: Tensor, history: Tensor) -> Tenso
         following = model.imagine(dreamed[:, -model.context :], history[:, now - model.context : now])
         dreamed = torch.cat([dreamed, following[:, None]], dim=1)
     return dreamed
-
-
-def join(segments: list[Segment]) -> Segment:
-    """Windows of one length, one after another."""
-    parts = [segment.tensors() for segment in segments]
-    return Segment(
-        **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}, context=segments[0].context
-    )
 
 
 def _going_on(segment: Segment) -> Tensor:

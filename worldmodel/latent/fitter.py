@@ -1,7 +1,7 @@
 """Fitting the latent family to a buffer."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
-from worldmodel.data.segment import Segment
+from worldmodel.data.segment import Segment, join
 from worldmodel.data.windows import Windows, WindowSampler
 from worldmodel.descent import Descent
 from worldmodel.fastest import Lowered, Network, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
-from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, join
+from worldmodel.latent.course import Course, Courses
+from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.measures import measure_doubt, measure_left_out, measure_recall
@@ -31,7 +32,7 @@ _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_qu
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
 
 
-class LatentFitter(Updates[Segment | PictureBatch]):
+class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     """Fits a model in stages: first the autoencoder and the whole dynamics, in later rounds the adapter alone.
 
     With a base there is no autoencoder to fit, and the dynamics are an adapter's from the first round on. The latents
@@ -43,6 +44,7 @@ class LatentFitter(Updates[Segment | PictureBatch]):
     """
 
     model: LatentWorldModel
+    _under_way: Sequence[Course]
 
     def __init__(
         self, model: LatentWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
@@ -125,6 +127,8 @@ class LatentFitter(Updates[Segment | PictureBatch]):
                 self._beside.extend()
         if stage.name == "head":
             self._dreamed = self._dream()
+        elif stage.name in ("dynamics", "adapter"):
+            self._under_way = [self._losses.ahead(self._begun(), step) for step in range(1, self.config.unroll)]
         return self._trained
 
     def finish(self) -> None:
@@ -154,14 +158,17 @@ class LatentFitter(Updates[Segment | PictureBatch]):
         """How many numbers this round's stages have trained so far, each counted once."""
         return sum(self._ever_trained.values())
 
-    def draw(self) -> Segment | PictureBatch:
+    def draw(self) -> Courses | Segment | PictureBatch:
         """A batch for the stage."""
         if self._stage.name in _PICTURE_PARTS:
             frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
             return PictureBatch(frames.to(self._device), weight.to(self._device))
         if self._stage.name == "head":
             return self._steps_of_both_kinds()
-        return self._shown_twice(self._windows.sample(self.config.batch_size, self._rng))
+        return Courses([self._begun(), *self._under_way])
+
+    def _begun(self) -> Course:
+        return self._losses.begin(self._shown_twice(self._windows.sample(self.config.batch_size, self._rng)))
 
     def raw_pairs(self) -> tuple[Tensor, Tensor]:
         """Raw latents of 512 training frames, and of the frames that follow them."""
@@ -197,13 +204,13 @@ class LatentFitter(Updates[Segment | PictureBatch]):
     def _hasten(self, stage: Stage) -> None:
         """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
         self.model.train()
-        drawn, self._rng = self._rng, copy.deepcopy(self._rng)
+        drawn, under_way, self._rng = self._rng, self._under_way, copy.deepcopy(self._rng)
         network, known = self.model.denoiser, self._denoise
         self._denoise = fastest_to_learn(network, known, self.draw, self._losses_of, stage.steps)
-        self._rng = drawn
+        self._rng, self._under_way = drawn, under_way
         self._compute_by(self._denoise)
 
-    def _losses_of(self, way: Network, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+    def _losses_of(self, way: Network, batch: Courses | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
         self._compute_by(way)
         return self.losses(batch)
 
@@ -216,13 +223,24 @@ class LatentFitter(Updates[Segment | PictureBatch]):
         rates = {"autoencoder": config.autoencoder_learning_rate, "decoder": config.decoder_learning_rate}
         return rates.get(self._stage.name, config.learning_rate)
 
-    def _losses_in_parts(self, batch: Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+    def _losses_in_parts(self, batch: Courses | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
         parts = self.config.accumulate
         if isinstance(batch, PictureBatch):
             return self._reconstructions(batch, parts)
-        if self._stage.name == "head":
+        if isinstance(batch, Segment):
             return self._losses.of_steps(batch, self._outcomes.balance, parts)
-        return (self._losses.of_frames if self.config.head_steps else self._losses.of_windows)(batch, parts)
+        return self._next_steps(batch, parts)
+
+    def _next_steps(self, courses: Courses, parts: int) -> Iterator[dict[str, Tensor]]:
+        """The losses of the courses' next steps; the next batch goes on from what the model makes of them."""
+        guesses = []
+        for learned in (self._losses.of_frames if self.config.head_steps else self._losses.of_courses)(courses, parts):
+            guesses.append(learned.guesses)
+            yield learned.losses
+        ahead = [
+            course.on(torch.cat(guess)) for course, guess in zip(courses.each, zip(*guesses, strict=True), strict=True)
+        ]
+        self._under_way = [course for course in ahead if not course.over]
 
     def _reconstructions(self, batch: PictureBatch, parts: int) -> Iterator[dict[str, Tensor]]:
         for frames, weight in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):

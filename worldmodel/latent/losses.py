@@ -1,8 +1,7 @@
 """What the latent family is trained on."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,27 +10,13 @@ from torch import Tensor
 from worldmodel.data.outcomes import Balance
 from worldmodel.data.segment import Segment
 from worldmodel.fastest import Network
+from worldmodel.latent.course import Counted, Course, Courses
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.shift import shift
 from worldmodel.latent.told import Told
 
 Weigh = Callable[[Tensor], Tensor]
 """Weights (batch,) of the denoising error at timesteps (int64, (batch,))."""
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """What counts of a batch, or of a part of one whose `frames` and `outcomes` are then the whole batch's.
-
-    Attributes:
-        judged: bool, (batch, horizon): the steps whose outcome counts.
-        frames: int64, (horizon,): how many frames count, at each step.
-        outcomes: int64, (horizon,): how many outcomes count, real and dreamed.
-    """
-
-    judged: Tensor
-    frames: Tensor
-    outcomes: Tensor
 
 
 class _Asked(NamedTuple):
@@ -65,11 +50,23 @@ class _Asked(NamedTuple):
         return self[:5]
 
 
-_Outcomes = Callable[[Segment, Tensor, int, _Counted], dict[str, Tensor]]
+class Learned(NamedTuple):
+    """What comes of predicting a step of some courses.
+
+    Attributes:
+        losses: Scalars to add up and descend, by name.
+        guesses: What the model makes of the next frame of each course, (batch, channels, h, w), without a gradient.
+    """
+
+    losses: dict[str, Tensor]
+    guesses: tuple[Tensor, ...]
+
+
+_Outcomes = Callable[[Course, Tensor], dict[str, Tensor]]
 """Losses of what a step brings beside its picture; see `LatentLosses._outcomes`."""
 
 
-def _nothing(segment: Segment, pictures: Tensor, k: int, counted: _Counted) -> dict[str, Tensor]:
+def _nothing(course: Course, guess: Tensor) -> dict[str, Tensor]:
     """No such losses."""
     return {}
 
@@ -101,29 +98,50 @@ class LatentLosses:
         self._weigh = weigh
         self._sampled_share = sampled_share
 
-    def of_windows(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
+    def of_windows(self, segment: Segment) -> dict[str, Tensor]:
         """Denoising, reward and termination losses of windows, unrolled over the model's own predictions.
 
         The first prediction sees real latents, the later ones what the model itself predicted (detached), with the
         real next latent as target: the drift of a dream is trained away where it begins.
 
-        Yields:
-            Scalars to add up and descend, by name, for every part of the batch.
+        Returns:
+            Scalars to add up and descend, by name.
         """
-        return self._in_parts(segment, parts, self._outcomes)
+        course, terms = self.begin(segment), []
+        while not course.over:
+            learned = self._predict([course], self._outcomes)
+            course = course.on(*learned.guesses)
+            terms.append(learned.losses)
+        return _mean(terms)
 
-    def of_frames(self, segment: Segment, parts: int = 1) -> Iterator[dict[str, Tensor]]:
-        """The denoising losses of `of_windows` alone, where the head has a stage of its own."""
-        return self._in_parts(segment, parts, _nothing)
-
-    def _in_parts(self, segment: Segment, parts: int, outcomes: _Outcomes) -> Iterator[dict[str, Tensor]]:
+    def begin(self, segment: Segment) -> Course:
+        """Windows of which no frame is predicted yet; a share of them shifted, if that is how the model is trained."""
         latents, moved = shift(self._latents(segment), self._model.config.shift, segment.beside)
-        there = segment.mask[:, segment.context :]
+        there, context = segment.mask[:, segment.context :], segment.context
         # What ends a game may depend on where it happens.
-        judged = there & segment.mask[:, segment.context - 1 : -1] & ~moved[:, None]
-        for rows in _rows(len(latents), parts):
-            counted = _Counted(judged[rows], there.sum(0).clamp_min(1), 2 * judged.sum(0))
-            yield self._unrolled(segment[rows], latents[rows], counted, outcomes)
+        judged = there & segment.mask[:, context - 1 : -1] & ~moved[:, None]
+        return Course(
+            windows=replace(segment, frames=segment.frames[:0], latents=latents, beside=None),
+            history=self._model.known(segment.actions, segment.mask),
+            dreamed=latents[:, :context],
+            counted=Counted(judged, there.sum(0).clamp_min(1), 2 * judged.sum(0)),
+        )
+
+    @torch.no_grad()
+    def ahead(self, course: Course, steps: int) -> Course:
+        """The course so many steps further."""
+        for _ in range(steps):
+            asked = self._ask_next(course)
+            course = course.on(self._guess(asked, self._denoise(*asked.question)))
+        return course
+
+    def of_courses(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
+        """As `of_windows`, but of the next step of every course; for every part of the batch."""
+        return (self._predict(part.each, self._outcomes) for part in courses.parts(parts))
+
+    def of_frames(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
+        """The denoising losses of `of_courses` alone, where the head has a stage of its own."""
+        return (self._predict(part.each, _nothing) for part in courses.parts(parts))
 
     def of_steps(self, segment: Segment, balance: Balance | None = None, parts: int = 1) -> Iterator[dict[str, Tensor]]:
         """The head's losses on single steps, real or dreamed: the first to be predicted in each window.
@@ -134,48 +152,36 @@ class LatentLosses:
             parts: In how many parts to take the batch.
 
         Yields:
-            As `of_windows`.
+            Scalars to add up and descend, by name, for every part of the batch.
         """
-        latents, step = self._latents(segment), segment.context - 1
-        there = segment.mask[:, step] & segment.mask[:, step + 1]
-        for rows in _rows(len(there), parts):
-            outcome = self._model.head(latents[rows, step - 1 : step + 2], segment.actions[rows, step])
-            told = segment.rewards[rows, step], segment.terminated[rows, step], there[rows], there.sum()
+        step = segment.context - 1
+        known = replace(segment, frames=segment.frames[:0], latents=self._latents(segment))
+        count = (known.mask[:, step] & known.mask[:, step + 1]).sum()
+        for part in known.parts(parts):
+            assert part.latents is not None
+            outcome = self._model.head(part.latents[:, step - 1 : step + 2], part.actions[:, step])
+            there = part.mask[:, step] & part.mask[:, step + 1]
+            told = part.rewards[:, step], part.terminated[:, step], there, count
             yield self._model.head.losses(outcome, *told, balance)
 
-    def _unrolled(self, segment: Segment, latents: Tensor, counted: _Counted, outcomes: _Outcomes) -> dict[str, Tensor]:
-        asked = self._rehearse(segment, latents)
+    def _predict(self, courses: Sequence[Course], outcomes: _Outcomes) -> Learned:
+        """Predict the next step of every course, of all at once."""
+        asked = _Asked(*map(torch.cat, zip(*map(self._ask_next, courses), strict=True)))
         predicted = self._denoise(*asked.question)
         error = self._weigh(asked.timesteps) * (predicted - asked.answer).square().mean((1, 2, 3))
-        there = segment.mask[:, segment.context :].T
-        denoising = (error.view(there.shape) * there).sum(1) / counted.frames
-        guesses = self._guess(asked, predicted.detach()).unflatten(0, there.shape).transpose(0, 1)
-        dreamed = torch.cat([latents[:, : segment.context], guesses], dim=1)
-        terms: list[dict[str, Tensor]] = []
-        for k in range(segment.horizon):
-            last = slice(segment.context + k - 2, segment.context + k + 1)
-            pictures = torch.cat([latents[:, last], dreamed[:, last]])
-            terms.append({"denoising": denoising[k]} | outcomes(segment, pictures, k, counted))
-        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
+        sizes = [len(course.dreamed) for course in courses]
+        guesses = self._guess(asked, predicted.detach()).split(sizes)
+        terms = [
+            {"denoising": _denoising(course, part)} | outcomes(course, guess)
+            for course, part, guess in zip(courses, error.split(sizes), guesses, strict=True)
+        ]
+        return Learned(_mean(terms), guesses)
+
+    def _ask_next(self, course: Course) -> _Asked:
+        now = course.windows.context + course.step
+        return self._ask(course.dreamed[:, course.step :], course.history[:, course.step : now], course.latents[:, now])
 
     @torch.no_grad()
-    def _rehearse(self, segment: Segment, latents: Tensor) -> _Asked:
-        """Dream along the windows to find what the denoiser has to be asked of every frame, those of each step in turn.
-
-        No gradient passes from one guess to the next, so the steps can be learned from all at once: that costs a few
-        more predictions, which need no gradient, and spares the small batches.
-        """
-        history = self._model.known(segment.actions, segment.mask)
-        context = latents[:, : segment.context]
-        asked: list[_Asked] = []
-        for k in range(segment.horizon):
-            if asked:
-                guess = self._guess(asked[-1], self._denoise(*asked[-1].question))
-                context = torch.cat([context[:, 1:], guess[:, None]], dim=1)
-            now = segment.context + k
-            asked.append(self._ask(context, history[:, k:now], latents[:, now]))
-        return _Asked(*map(torch.cat, zip(*asked, strict=True)))
-
     def _ask(self, context: Tensor, actions: Tensor, target: Tensor) -> _Asked:
         """Draw what the denoiser is asked of the frame `target`."""
         model, batch, device = self._model, len(target), target.device
@@ -197,21 +203,15 @@ class LatentLosses:
         # A guess without a context is no step of this game: go on from what really came.
         return torch.where(asked.dropped.view(-1, 1, 1, 1), asked.target, guess)
 
-    def _outcomes(self, segment: Segment, pictures: Tensor, k: int, counted: _Counted) -> dict[str, Tensor]:
-        """The head's losses on the real step `k` and on the same step as the model dreamed it, half each.
-
-        Args:
-            segment: The windows.
-            pictures: The real and then the dreamed ones, (2 * batch, 3, channels, h, w).
-            k: Which of the steps to be predicted.
-            counted: What counts.
-        """
-        step = segment.context + k - 1
-        rewards, terminated = segment.rewards[:, step].repeat(2), segment.terminated[:, step].repeat(2)
-        outcome = self._model.head(pictures.detach(), torch.cat(2 * [segment.actions[:, step]]))
-        return self._model.head.losses(
-            outcome, rewards, terminated, counted.judged[:, k].repeat(2), counted.outcomes[k]
-        )
+    def _outcomes(self, course: Course, guess: Tensor) -> dict[str, Tensor]:
+        """The head's losses on the real next step and on the same step as the model dreamed it, half each."""
+        windows, k = course.windows, course.step
+        now = windows.context + k
+        real, dreamed = course.latents[:, now - 2 : now + 1], course.on(guess).dreamed[:, -3:]
+        rewards, terminated = windows.rewards[:, now - 1].repeat(2), windows.terminated[:, now - 1].repeat(2)
+        outcome = self._model.head(torch.cat([real, dreamed]), torch.cat(2 * [windows.actions[:, now - 1]]))
+        judged, count = course.counted.judged[:, k].repeat(2), course.counted.outcomes[k]
+        return self._model.head.losses(outcome, rewards, terminated, judged, count)
 
     @torch.no_grad()
     def _latents(self, segment: Segment) -> Tensor:
@@ -235,7 +235,11 @@ class LatentLosses:
         return told.where(~dropped, self._model.null(told)), dropped
 
 
-def _rows(batch: int, parts: int) -> Iterator[slice]:
-    """The rows of a batch in `parts` parts, as even as can be."""
-    bounds = [batch * part // parts for part in range(parts + 1)]
-    return (slice(begin, end) for begin, end in pairwise(bounds))
+def _denoising(course: Course, error: Tensor) -> Tensor:
+    """The mean of the errors (batch,) of those frames that were played."""
+    there = course.windows.mask[:, course.windows.context + course.step]
+    return (error * there).sum() / course.counted.frames[course.step]
+
+
+def _mean(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}

@@ -240,7 +240,7 @@ class LatentWorldModel(WorldModel):
         """Denoising, reward and termination losses of a window; see `LatentLosses.of_windows`."""
         from worldmodel.latent.losses import LatentLosses
 
-        return next(LatentLosses(self).of_windows(segment))
+        return LatentLosses(self).of_windows(segment)
 
     def adapt(self) -> None:
         """Freeze the denoiser as a base and train an adapter from here on; without effect if there is one already."""
