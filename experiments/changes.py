@@ -9,7 +9,7 @@ from worldmodel.fitting import FitConfig
 
 RowName = Literal[
     "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "rough_dreams", "head_beside",
-    "adapter", "no_waiting", "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined",
+    "adapter", "no_waiting", "one_agent", "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined",
     "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
@@ -80,6 +80,7 @@ CHANGES: dict[RowName, Change] = {
     "head_beside": Change("the head learns with the dynamics, from no free-running dream", _fit(head_steps=0)),
     "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False)),
     "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
+    "one_agent": Change("one agent learns in all rounds, not a new one in each", _imagine(afresh=False)),
     "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=1.0)),
     "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),
     "short_dreams": Change("dreams a quarter as long", _horizon(0.25)),

@@ -15,6 +15,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from envs.neural_vector import NeuralVectorEnv
 from experiments.bench import agent_of, last_report, starts_of, world_model_of
 from experiments.ppo import PPO, PixelAgent, PPOConfig
+from rl.dyna_config import DynaConfig
 from rl.imagination import ImaginationPPOConfig
 from rl.learner import hash_seed
 from rl.players import Player, View
@@ -29,11 +30,12 @@ _SEED = "fresh"
 
 def fresh_rllib(run: RunFolder, progress: Progress) -> Agent:
     """An agent like the run's own, of other weights, after as many imagined steps in its last world model."""
-    imagine, total = run.settings.imagine, last_report(run).imagined_steps
+    imagine, total = run.settings.imagine, _steps(run)
     seed, spec = hash_seed(run.settings.seed, _SEED), agent_of(run).policy.spec
     torch.manual_seed(seed)
     config: Any = ImaginationPPOConfig().agent(imagine).dream_in(world_model_of(run), imagine)
-    algorithm = config.rl_module(model_config=spec.model_config).debugging(seed=seed).build_algo()
+    config.rl_module(model_config=spec.model_config).debugging(seed=seed).training(lr=DynaConfig(run.settings).lr)
+    algorithm = config.build_algo()
     try:
         algorithm.runner.set_starts(starts_of(run))
         steps = 0
@@ -48,7 +50,7 @@ def fresh_rllib(run: RunFolder, progress: Progress) -> Agent:
 
 def fresh_torch(run: RunFolder, progress: Progress) -> Player:
     """The agent of `experiments/ppo.py`, which sees decoded frames, after as many imagined steps in the same model."""
-    imagine, total = run.settings.imagine, last_report(run).imagined_steps
+    imagine, total = run.settings.imagine, _steps(run)
     seed = hash_seed(run.settings.seed, _SEED) % 2**31
     torch.manual_seed(seed)
     dreams = NeuralVectorEnv(
@@ -81,6 +83,12 @@ class TorchPolicy:
         if self._greedy:
             return logits.argmax(-1)
         return (logits + rng.gumbel(size=logits.shape)).argmax(-1)
+
+
+def _steps(run: RunFolder) -> int:
+    """Imagined steps from which the run's own agent has learned."""
+    imagine = run.settings.imagine
+    return imagine.steps if imagine.afresh else last_report(run).imagined_steps
 
 
 def _alike(imagine: ImagineSettings) -> PPOConfig:

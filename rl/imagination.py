@@ -186,7 +186,7 @@ class ImaginationPPO(PPO):
     def begin_anew(self, weights: Mapping[str, Any]) -> None:
         """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet."""
 
-        def forget(learner: Learner) -> None:
+        def forget(learner: Learner, _: object = None) -> None:
             learner.module[DEFAULT_MODULE_ID].set_state(dict(weights))
             for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
                 optimizer.state.clear()

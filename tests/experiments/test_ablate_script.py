@@ -24,6 +24,7 @@ DIFFERING = {
     "head_beside": {"fit.head_steps"},
     "adapter": {"fit.full"},
     "no_waiting": {"fit.more_fits"},
+    "one_agent": {"imagine.afresh"},
     "no_doubt": {"imagine.doubt_limit"},
     "only_beginnings": {"imagine.starts.uniform", "imagine.starts.near_end", "imagine.starts.beginning"},
     "short_dreams": {"imagine.horizon"},
