@@ -95,6 +95,8 @@ def main(arguments: Sequence[str]) -> int:
     for table in tables(benchmark):
         console.print()
         console.print(table)
+    if "precision" in options.parts and not options.world_model:
+        console.print("precision was left out: it needs --world-model FOLDER", highlight=False)
     console.print(options.path, highlight=False, soft_wrap=True)
     return 0
 
@@ -113,6 +115,8 @@ def _check(options: Options) -> None:
         raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
     if options.world_model:
         open_playable(options.world_model)
+    elif "precision" in options.parts and options.parts != PARTS:
+        raise UserError("the part precision needs a trained world model: give one by --world-model FOLDER.")
 
 
 def _begun(options: Options) -> Benchmark:

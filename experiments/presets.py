@@ -17,7 +17,7 @@ from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig, SamplerConfig
 
-PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "plain"]
+PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "freeway", "boxing", "plain"]
 _NEAR_REWARDS = StartMix(uniform=0.4, near_end=0.1, beginning=0.2, near_reward=0.3)
 """where points are scored seldom"""
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
@@ -86,8 +86,34 @@ def atari() -> Settings:
         game=GameSettings(id="ALE/Pong-v5"),
         collect=CollectSettings(first_steps=8000, steps=4000, capacity=500_000),
         model=LatentConfig(base=BaseConfig("small")),
+        # No base has seen this game: what is small in it would be lost in latents made for others.
+        fit=FitConfig(base_autoencoder_steps=1000, autoencoder_learning_rate=8e-4),
         imagine=ImagineSettings(reward_scale=1.0, starts=_NEAR_REWARDS),
         evaluate=EvaluateSettings(episodes=10, greedy=False),
+    )
+
+
+def freeway() -> Settings:
+    """Freeway on two CPU cores: random play that crosses the road now and then holds an action for long."""
+    return _on_two_cores("ALE/Freeway-v5", hold=32.0)
+
+
+def boxing() -> Settings:
+    """Boxing on two CPU cores."""
+    return _on_two_cores("ALE/Boxing-v5", hold=4.0)
+
+
+def _on_two_cores(game: str, hold: float) -> Settings:
+    """An Atari game with 16,000 real steps, fitted as CartPole is."""
+    small, settings = cartpole(), atari()
+    return replace(
+        settings,
+        game=GameSettings(id=game),
+        rounds=3,
+        collect=CollectSettings(first_steps=8000, steps=4000, random=0.1, exploring=0.3, hold=hold),
+        model=small.model,
+        fit=replace(small.fit, base_autoencoder_steps=1000, first_steps=1000, steps=1000),
+        imagine=replace(settings.imagine, horizon=64, steps=65_536, afresh=True, learning_rate_end=5e-5),
     )
 
 
@@ -96,6 +122,8 @@ PRESETS: dict[PresetName, Callable[[], Settings]] = {
     "lunarlander": lunarlander,
     "lunarlander-sd": lunarlander_sd,
     "atari": atari,
+    "freeway": freeway,
+    "boxing": boxing,
     "plain": plain,
 }
 

@@ -96,6 +96,7 @@ def test_the_figures_of_another_machine_are_not_mixed_in(tmp_path):
         (["--imagination.dreams", "4", "0"], "imagination.dreams must be more than 0"),
         (["--threads", "0"], "threads must be more than 0"),
         (["--world-model", "nowhere"], "nowhere holds no world model"),
+        (["--parts", "games", "precision"], "the part precision needs a trained world model"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message, capsys):
