@@ -49,6 +49,12 @@ class Options(SettingsOptions):
         """The file of results."""
         return (self.results or Path("docs/results") / f"ablation_{self.common_name}.json").absolute()
 
+    @property
+    def differing_rows(self) -> tuple[RowName, ...]:
+        """The rows in which anything is changed, and `all`."""
+        unchanged = self.changed("all", self.seed)
+        return tuple(row for row in self.rows if row == "all" or self.changed(row, self.seed) != unchanged)
+
     def changed(self, row: RowName, seed: int) -> Settings:
         """The settings of a run."""
         return CHANGES[row].make(replace(self.settings, seed=seed))
@@ -57,15 +63,18 @@ class Options(SettingsOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line says. Returns the exit status."""
     options = parse_settings(Options, arguments, PROGRAM)
-    seeds = range(options.seed, options.seed + options.seeds)
-    for row in options.rows:
+    seeds, rows = range(options.seed, options.seed + options.seeds), options.differing_rows
+    for row in rows:
         check_settings(options.changed(row, options.seed))
     command = as_typed(PROGRAM, arguments)
     ablation = Ablation.opened(options.path, options.game.id, shared(leaves(options.settings)), command)
     console = make_console()
+    for row in options.rows:
+        if row not in rows:
+            console.print(f"{row} is left out: these settings have that already", highlight=False)
     try:
         for seed in seeds:
-            for row in options.rows:
+            for row in rows:
                 if str(seed) not in ablation.of(row):
                     ablation = _run(options, ablation, row, seed, console)
     except KeyboardInterrupt:

@@ -52,15 +52,12 @@ class DynaConfig(ImaginationPPOConfig):
 
 
 def _learning_rate(settings: Settings) -> float | list[list[float]]:
-    """The agent's learning rate, or its course over imagined steps, as RLlib takes it."""
+    """The agent's learning rate, or its course over the imagined steps of its life, as RLlib takes it."""
     imagine = settings.imagine
     if imagine.learning_rate_end is None:
         return imagine.learning_rate
-    first, last, total = imagine.learning_rate, imagine.learning_rate_end, settings.rounds * imagine.steps
-    if not imagine.afresh:
-        return [[0, first], [total, last]]
-    begins = range(0, total, imagine.steps)
-    return [point for begin in begins for point in ([begin, first], [begin + imagine.steps - 1, last])]
+    steps = imagine.steps if imagine.afresh else settings.rounds * imagine.steps
+    return [[0, imagine.learning_rate], [steps, imagine.learning_rate_end]]
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,6 +148,8 @@ class ImaginationPPO(PPO):
     """PPO whose every gradient comes from imagined transitions; RLlib's stock learner, loss and checkpoints."""
 
     config: "ImaginationPPOConfig"  # type: ignore[assignment]
+    _begun_at: int = 0
+    """imagined steps before those of this agent"""
     env_runner_group: EnvRunnerGroup
     learner_group: LearnerGroup
     metrics: MetricsLogger
@@ -184,14 +186,19 @@ class ImaginationPPO(PPO):
         return report
 
     def begin_anew(self, weights: Mapping[str, Any]) -> None:
-        """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet."""
+        """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet.
+
+        The course of its learning rate begins anew. A checkpoint does not know when an agent was begun.
+        """
 
         def forget(learner: Learner, _: object = None) -> None:
             learner.module[DEFAULT_MODULE_ID].set_state(dict(weights))
             for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
                 optimizer.state.clear()
 
-        self.learner_group.foreach_learner(forget)
+        for result in self.learner_group.foreach_learner(forget):
+            result.get()
+        self._begun_at = self._steps()
         # A runner takes weights from learners only once they have made an update since the last time.
         self.runner.module.set_state(dict(weights))
 
@@ -211,7 +218,7 @@ class ImaginationPPO(PPO):
         samples = rollout.samples(gamma=config.gamma, lambda_=config.lambda_, reward_scale=config.reward_scale)
         size = config.minibatch_size or len(samples)
         total = config.num_epochs * -(-len(samples) // size)
-        steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
+        steps = self._steps() - self._begun_at
         minibatches = samples.minibatches(size, config.num_epochs, self.runner.generator)
         for done, columns in enumerate(minibatches, start=1):
             batch = SampleBatch(columns)
@@ -221,6 +228,9 @@ class ImaginationPPO(PPO):
                 _no_metrics_reduce=done < total,
             )
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _steps(self) -> int:
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
 
 class ImaginationPPOConfig(PixelPPOConfig):

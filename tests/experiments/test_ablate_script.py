@@ -92,6 +92,12 @@ def test_every_row_is_run_with_every_seed_and_kept(fake, ablate_main, tmp_path, 
     assert "windows are never shifted" in capsys.readouterr().out
 
 
+def test_a_row_that_would_change_nothing_is_left_out_and_named(fake, ablate_main, capsys):
+    assert ablate_main("--preset", "plain", "--seeds", "1", "--rows", "all", "one_agent", "no_shift") == 0
+    assert [name.split("-")[-2] for name, _ in fake.trained] == ["all", "no_shift"]
+    assert "one_agent is left out" in capsys.readouterr().out
+
+
 def test_the_same_command_goes_on_with_what_is_missing(fake, ablate_main, monkeypatch, capsys):
     monkeypatch.setattr(fake, "dies_in", 1)
     assert ablate_main("--seeds", "1", "--rows", "all", "no_doubt") == 130

@@ -306,18 +306,21 @@ def test_other_dreams_and_observations_go_round_too(made, changes, dreams, shape
     assert algorithm.last_report.after.lengths == judging_lengths()
 
 
-def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch):
+def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, tmp_path):
     begun, begin_anew = [], Dyna.begin_anew
     monkeypatch.setattr(Dyna, "begin_anew", lambda self, weights: begun.append(weights) or begin_anew(self, weights))
     algorithm = made(imagine=replace(IMAGINE, afresh=True))
     algorithm.train()
+    algorithm.save_round(tmp_path / "round")
     before = policy_of(algorithm)
     assert not begun
     algorithm.train()
     (weights,) = begun
     assert weights.keys() == before.keys()
     assert all(not np.array_equal(weights[name], before[name]) for name in weights if name.endswith("weight"))
-    assert algorithm._policy().weights.keys() == weights.keys()
+    algorithm.load_round(tmp_path / "round")
+    algorithm.train()
+    assert all(np.array_equal(begun[1][name], value) for name, value in weights.items()), "drawn from seed and round"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from fits import fitting, weights
+from fits import CONFIG, fitting, weights
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import slides, sliding
@@ -36,6 +36,8 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_its_batch(reader, stag
     assert all(torch.equal(now.nan_to_num(), before[name].nan_to_num()) for name, now in weights(fitter.model).items())
     kept = load_file(path)
     if stage == "dynamics":
+        dreamed = [kept.pop(f"dreamed_{step}") for step in range(CONFIG.unroll)]
+        assert [tensor.shape[1] - fitter.model.context for tensor in dreamed] == list(range(CONFIG.unroll))
         replayed = Segment(**kept, context=fitter.model.context)
         assert torch.stack(list(fitter.model.losses(replayed).values())).isnan().any()
     else:

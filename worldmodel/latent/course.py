@@ -75,7 +75,7 @@ class Courses:
     """A batch of courses of as many windows each, every one of them a step ahead of the one before.
 
     So every update learns from predictions of each step, from the real context and from the model's own guesses, and
-    those guesses cost nothing: they are what the updates before have predicted, a few updates ago.
+    those guesses cost nothing: they are what was predicted in the last updates that these windows took part in.
     """
 
     each: Sequence[Course]
@@ -86,5 +86,6 @@ class Courses:
             yield Courses([course.rows(rows) for course in self.each])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its windows by name, as a `Segment` has them."""
-        return join([course.windows for course in self.each]).tensors()
+        """Its windows by name, as a `Segment` has them, and how far each course is dreamed: `dreamed_0` and so on."""
+        dreamed = {f"dreamed_{course.step}": course.dreamed for course in self.each}
+        return join([course.windows for course in self.each]).tensors() | dreamed

@@ -128,7 +128,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         if stage.name == "head":
             self._dreamed = self._dream()
         elif stage.name in ("dynamics", "adapter"):
-            self._under_way = [self._losses.ahead(self._begun(), step) for step in range(1, self.config.unroll)]
+            self._under_way = self._set_out()
         return self._trained
 
     def finish(self) -> None:
@@ -166,6 +166,12 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         if self._stage.name == "head":
             return self._steps_of_both_kinds()
         return Courses([self._begun(), *self._under_way])
+
+    def _set_out(self) -> Sequence[Course]:
+        """A course at every step but the first, so that the stage's first update is like all others."""
+        steps, parts = range(1, self.config.unroll), self.config.accumulate
+        with self._autocast():
+            return [self._losses.ahead(self._begun(), step, parts) for step in steps]
 
     def _begun(self) -> Course:
         return self._losses.begin(self._shown_twice(self._windows.sample(self.config.batch_size, self._rng)))

@@ -128,11 +128,12 @@ class LatentLosses:
         )
 
     @torch.no_grad()
-    def ahead(self, course: Course, steps: int) -> Course:
-        """The course so many steps further."""
+    def ahead(self, course: Course, steps: int, parts: int = 1) -> Course:
+        """The course so many steps further; `parts`: in how many parts its windows are taken, one after another."""
         for _ in range(steps):
             asked = self._ask_next(course)
-            course = course.on(self._guess(asked, self._denoise(*asked.question)))
+            questions = zip(*(told.tensor_split(parts) for told in asked.question), strict=True)
+            course = course.on(self._guess(asked, torch.cat([self._denoise(*question) for question in questions])))
         return course
 
     def of_courses(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
