@@ -21,6 +21,8 @@ class TrainingGap:
         imagined_length: Their mean length, or None.
         real_return: Mean return of the agent after the round.
         real_length: Its mean length.
+        random_return: Mean return of random play in the same games; None where it was not judged.
+        random_length: Its mean length, or None.
     """
 
     round: int
@@ -28,17 +30,21 @@ class TrainingGap:
     imagined_length: float | None
     real_return: float
     real_length: float
+    random_return: float | None = None
+    random_length: float | None = None
 
     @classmethod
     def of(cls, report: RoundReport) -> "TrainingGap":
         """That of a round."""
-        scalars, real = report.scalars, report.after
+        scalars, real, random = report.scalars, report.after, report.random
         return cls(
             round=report.round,
             imagined_return=scalars.get("imagined/return"),
             imagined_length=scalars.get("imagined/length"),
             real_return=real.mean,
             real_length=real.steps / len(real.lengths),
+            random_return=random.mean if random else None,
+            random_length=random.steps / len(random.lengths) if random else None,
         )
 
 

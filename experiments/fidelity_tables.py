@@ -126,17 +126,14 @@ def alarms_table(rounds: Sequence[RoundAlarms]) -> Table:
 
 
 def training_table(training: Sequence[TrainingGap]) -> Table:
-    """Imagined and real returns, round by round."""
+    """Imagined and real returns, round by round, beside random play."""
     columns = ("imagined return", "imagined length", "real return", "real length")
     table = _columns("As the run went on", "round", columns)
     for row in training:
-        table.add_row(
-            str(row.round),
-            *(
-                _told(value, 1)
-                for value in (row.imagined_return, row.imagined_length, row.real_return, row.real_length)
-            ),
-        )
+        if row.random_return is not None:
+            table.add_row("random play", "-", "-", _told(row.random_return, 1), _told(row.random_length, 1))
+        told = (row.imagined_return, row.imagined_length, row.real_return, row.real_length)
+        table.add_row(str(row.round), *(_told(value, 1) for value in told))
     table.caption = "Dreams begin anywhere and are cut at the run's horizon: compare the courses, not the heights."
     return table
 

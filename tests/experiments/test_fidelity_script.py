@@ -72,7 +72,8 @@ def test_everything_is_written_and_can_be_read_again(measured):
     ]
     assert all(len(standing.dreamed.returns) == 2 for standing in results.standings)
     assert [(row.round, row.alarms) for row in results.alarms] == [(1, None)], "no play came after the only round"
-    assert [(row.round, row.imagined_return, row.real_return) for row in results.training] == [(1, 40.0, 50.0)]
+    training = [(row.round, row.imagined_return, row.real_return, row.random_return) for row in results.training]
+    assert training == [(1, 40.0, 50.0, 20.0)]
 
 
 def test_every_metric_has_its_baseline_beside_it(measured):
