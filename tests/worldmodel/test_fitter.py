@@ -13,9 +13,7 @@ from rl.buffer import BufferWriter
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler
 from worldmodel.fitting import FitConfig
-from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import BaseConfig
-from worldmodel.latent.course import Course, Courses
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.losses import LatentLosses
 
@@ -219,39 +217,6 @@ def test_after_the_autoencoder_its_latents_are_measured(reader):
     assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("switch", [{}, {"accumulate": 3}, {"head_steps": 0}], ids=str)
-def test_every_update_goes_on_from_what_the_ones_before_have_predicted(reader, switch, monkeypatch):
-    fitter, guesses = fitting(reader, "dynamics", unroll=3, **switch), []
-    on = Course.on
-    monkeypatch.setattr(Course, "on", lambda course, guess: guesses.append(guess) or on(course, guess))
-    batches = []
-    for _ in range(4):
-        batches.append(fitter.draw())
-        assert [course.step for course in batches[-1].each] == [0, 1, 2]
-        guesses.clear()
-        for losses in fitter.losses(batches[-1]):
-            sum(losses.values()).backward()
-        made = guesses[-3:]
-        for course, guess, later in zip(batches[-1].each, made, fitter.draw().each[1:], strict=False):
-            assert later.windows is course.windows
-            torch.testing.assert_close(later.dreamed, torch.cat([course.dreamed, guess[:, None]], 1), rtol=0, atol=0)
-            assert not later.dreamed.requires_grad
-    assert not torch.equal(batches[1].each[2].dreamed[:, -1], batches[1].each[2].latents[:, fitter.model.context + 1])
-
-
-def test_courses_learned_from_together_are_learned_from_as_one_by_one(reader):
-    fitter = fitting(reader, "dynamics", unroll=3)
-    batch, losses = fitter.draw(), LatentLosses(fitter.model)
-    gradients = []
-    for batches in ([batch], [Courses([course]) for course in batch.each]):
-        fitter.model.zero_grad()
-        torch.manual_seed(0)
-        for part in batches:
-            (next(losses.of_frames(part)).losses["denoising"] / len(batches)).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in fitter.model.denoiser.parameters()]))
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
-
-
 def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
     fitter = fitting(reader, "dynamics", tiny(shift=0.0))
     model = fitter.model
@@ -343,56 +308,6 @@ def test_a_bases_latents_are_measured_before_anything_is_trained(reader, based):
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(fitter.model).items())
 
 
-def gradients_of_an_update(reader, stage, **changes):
-    """The gradients of the first update, with the same noise for every window whatever batch it comes in."""
-    model = tiny(shift=0.0, head=HeadConfig(members=2, hidden=16, dropout=0.0))
-    fitter = fitting(reader, stage, model, batch_size=7, **changes)
-    fitter._descent.step = lambda: None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "randn_like", lambda x: x.flip(-1))
-        patch.setattr(torch, "rand", lambda *size, device: torch.full(size, 0.4))
-        patch.setattr(torch, "randn", lambda size, **_: torch.full(size, 0.5))
-        patch.setattr(torch, "randint", lambda *given, device: torch.full(given[-1], 1))
-        losses = fitter.fit(1)
-    return losses, {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-
-
-@pytest.mark.parametrize("switch", [{"accumulate": 3}, {"accumulate": 7}, {"checkpointing": True}], ids=str)
-@pytest.mark.parametrize("stage", ["dynamics", "adapter", "head"])
-def test_a_memory_saver_leaves_the_gradients_of_the_whole_batch(reader, stage, switch):
-    losses, whole = gradients_of_an_update(reader, stage)
-    same, parts = gradients_of_an_update(reader, stage, **switch)
-    assert losses == pytest.approx(same, abs=1e-5)
-    assert whole.keys() == parts.keys()
-    for name, gradient in whole.items():
-        torch.testing.assert_close(parts[name], gradient, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("stage", ["dynamics", "adapter"])
-def test_with_checkpointing_activations_are_computed_twice(reader, stage):
-    counts = []
-    for checkpointing in (False, True):
-        fitter, calls = fitting(reader, stage, checkpointing=checkpointing), []
-        for name, module in fitter.model.denoiser.named_modules():
-            if name.endswith("mid_block.resnets.1"):
-                module.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
-        fitter.fit(1)
-        counts.append(len(calls))
-    assert counts == [1, 2]
-
-
-@pytest.mark.parametrize("stage", ["dynamics", "head"])
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
-def test_in_low_precision_the_weights_stay_whole(reader, stage, precision, dtype):
-    fitter, seen = fitting(reader, stage, precision=precision), set()
-    for module in (fitter.model.denoiser.unet.conv_in, fitter.model.head.members[0].enter):
-        module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
-    losses = fitter.fit(2)
-    assert seen == {dtype}
-    assert np.isfinite(list(losses.values())).all()
-    assert {tensor.dtype for tensor in weights(fitter.model).values()} == {torch.float32}
-
-
 @pytest.mark.parametrize("weighting", ["min_snr", "edm"])
 def test_the_weighting_reaches_the_denoising_loss_alone(reader, weighting):
     plain, weighted = (fitting(reader, "dynamics", weighting=name).fit(1) for name in ("none", weighting))
@@ -419,15 +334,3 @@ def test_a_share_of_the_heads_steps_is_seen_from_beside(reader, share):
     for steps in (dreamed, real):
         beside = ~steps.latents[:, 0].isnan().flatten(1).any(1)
         assert beside.float().mean().item() == pytest.approx(share, abs=0.1)
-
-
-@pytest.mark.parametrize("stage", ["dynamics", "adapter"])
-def test_trying_faster_ways_changes_nothing_that_training_draws(reader, stage):
-    fitted = []
-    for precision in ("fp32", "auto"):
-        fitter = fitting(reader, stage, precision=precision)
-        fitter.fit(2)
-        fitter.finish()
-        fitted.append(weights(fitter.model))
-    plain, tried = fitted
-    assert all(torch.equal(tried[name], tensor) for name, tensor in plain.items())
