@@ -111,8 +111,16 @@ def _on_two_cores(game: str, hold: float) -> Settings:
         game=GameSettings(id=game),
         rounds=3,
         collect=CollectSettings(first_steps=8000, steps=4000, random=0.1, exploring=0.3, hold=hold),
-        model=small.model,
-        fit=replace(small.fit, base_autoencoder_steps=1000, first_steps=1000, steps=1000),
+        # Neither camera nor walls move.
+        model=replace(small.model, shift=0.0),
+        fit=replace(
+            small.fit,
+            base_autoencoder_steps=2000,
+            autoencoder_shift=0.0,
+            autoencoder_learning_rate=1.5e-3,
+            first_steps=1000,
+            steps=1000,
+        ),
         imagine=replace(settings.imagine, horizon=64, steps=65_536, afresh=True, learning_rate_end=5e-5),
     )
 

@@ -12,8 +12,8 @@ from worldmodel.plain import dotted
 _SHARES = (
     "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
     "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
-    "gamma", "play.expert", "fit.sampled_share", "imagine.starts.uniform", "imagine.starts.near_end",
-    "imagine.starts.beginning", "imagine.starts.near_reward",
+    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "imagine.starts.uniform",
+    "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",

@@ -3,6 +3,7 @@
 `misbehaving:Raises-v0` and its like are registered on import.
 """
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 BAD_STEP = 3
-HUNG = Path(tempfile.gettempdir()) / "misbehaving-hung"
+HUNG = Path(tempfile.gettempdir()) / f"misbehaving-hung-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 class Walk(gym.Env[np.ndarray, int]):

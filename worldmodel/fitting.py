@@ -21,6 +21,9 @@ class FitConfig:
     """updates of the autoencoder in the first round, if it is our own; it is frozen afterwards"""
     base_autoencoder_steps: int = 0
     """the same of a base's autoencoder, where the base is of our own kind: from what it knows towards the game"""
+    autoencoder_shift: float = 2 / 3
+    """share of its pictures that are shifted by up to half a frame, so that what was seen at one place is drawn well at
+    any; where walls and lanes never move, 0 draws them sharper"""
     decoder_steps: int | None = None
     """updates of the decoder alone in the first round; None: autoencoder_steps for that of a base, whose encoder stays
     as it is, else 0"""

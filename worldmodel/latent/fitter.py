@@ -114,7 +114,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         self._stage = stage
         self._reader.refresh()
         if stage.name in _PICTURE_PARTS:
-            self._pictures = Pictures(self._reader, self._rng)
+            self._pictures = Pictures(self._reader, self._rng, self.config.autoencoder_shift)
         elif stage.name == "adapter":
             self.model.adapt()
         self.model.to(self._device)

@@ -30,14 +30,16 @@ class PictureBatch(NamedTuple):
 
 
 class Pictures:
-    """Draws training frames, shifted at random, with a weight for every pixel.
+    """Draws training frames, some shifted at random, with a weight for every pixel.
 
     A game's picture is mostly background: where a pixel differs from its median over the buffer it counts 21 times.
     Shifted by up to half a frame (Yarats et al., 2021, "DrQ"), what was seen at one place is drawn well at any.
     """
 
-    def __init__(self, reader: BufferReader, rng: np.random.Generator) -> None:
+    def __init__(self, reader: BufferReader, rng: np.random.Generator, shifted: float) -> None:
+        """Pictures of a buffer, this share of them shifted."""
         self._reader = reader
+        self._shifted = shifted
         self._windows = WindowSampler(reader, 1, 1)
         self._background = self._frames(256, rng).float().median(0).values
 
@@ -46,7 +48,7 @@ class Pictures:
         frames = self._frames(count, rng)
         moving = (frames.float() - self._background).abs().amax(-1) > _VISIBLE
         weight = 1 + _EMPHASIS * moving.float()
-        rows, columns = _shifts(frames.shape, rng)
+        rows, columns = _shifts(frames.shape, self._shifted, rng)
         batch = torch.arange(count)[:, None, None]
         return PictureBatch(frames[batch, rows, columns], (weight / weight.mean())[batch, rows, columns][:, None])
 
@@ -55,10 +57,10 @@ class Pictures:
         return torch.from_numpy(self._reader.frames(ids[:, 1]))
 
 
-def _shifts(shape: torch.Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Row and column indices that shift each frame by its own amount, the border repeated; a third stay in place."""
+def _shifts(shape: torch.Size, shifted: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Row and column indices that shift a share of the frames, each by its own amount, the border repeated."""
     count, height, width = shape[:3]
-    kept = rng.random(count) < 1 / 3
+    kept = rng.random(count) >= shifted
     down = np.where(kept, 0, rng.integers(-height // 2, height // 2 + 1, count))
     right = np.where(kept, 0, rng.integers(-width // 2, width // 2 + 1, count))
     rows = (np.arange(height) + down[:, None]).clip(0, height - 1)
