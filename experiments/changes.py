@@ -8,9 +8,9 @@ from rl.settings import Settings
 from worldmodel.fitting import FitConfig
 
 RowName = Literal[
-    "all", "no_base", "one_prediction", "any_noise", "no_shift", "calm_context", "rough_dreams", "head_beside",
-    "adapter", "no_waiting", "one_agent", "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined",
-    "twice_imagined",
+    "all", "no_base", "one_prediction", "any_noise", "four_calls", "no_shift", "calm_context", "rough_dreams",
+    "head_beside", "adapter", "no_waiting", "one_agent", "no_doubt", "only_beginnings", "short_dreams", "long_dreams",
+    "half_imagined", "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
 
@@ -54,6 +54,10 @@ def _no_base(settings: Settings) -> Settings:
     return replace(settings, model=model, fit=fit)
 
 
+def _four_calls(settings: Settings) -> Settings:
+    return _model(sampler=replace(settings.model.sampler, steps=4))(settings)
+
+
 def _starts_at_beginnings(settings: Settings) -> Settings:
     starts = replace(settings.imagine.starts, uniform=0.0, near_end=0.0, beginning=1.0, near_reward=0.0)
     return _imagine(starts=starts)(settings)
@@ -74,6 +78,7 @@ CHANGES: dict[RowName, Change] = {
     "any_noise": Change(
         "half of the predictions from noise levels that the sampler never uses", _fit(sampled_share=0.5)
     ),
+    "four_calls": Change("four network calls a frame, and noise levels that suit them", _four_calls),
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
     "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),

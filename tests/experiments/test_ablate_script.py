@@ -18,6 +18,7 @@ DIFFERING = {
     "no_base": {"model.base.name", "fit.autoencoder_steps", "fit.autoencoder_learning_rate"},
     "one_prediction": {"fit.unroll", "fit.batch_size"},
     "any_noise": {"fit.sampled_share"},
+    "four_calls": {"model.sampler.steps"},
     "no_shift": {"model.shift"},
     "calm_context": {"model.max_context_noise"},
     "rough_dreams": {"model.scatter"},
