@@ -82,7 +82,10 @@ class WorldModel(nn.Module, ABC):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """Those that a step of a dream goes through, where there are faster ways to compute them."""
+        """Those that a step of a dream goes through, where there are faster ways to compute them.
+
+        The first one predicts pictures: it takes and gives tensors, the batch first.
+        """
         return ()
 
     def by(self, network: nn.Module) -> Network:
@@ -112,7 +115,8 @@ class WorldModel(nn.Module, ABC):
             self.compute_by(ways)
             self.step(dream, actions, generator)
 
-        self.compute_by(fastest(self.networks, step, times))
+        ways = fastest(self.networks, step, times)
+        self.compute_by(fastest_parts(ways, len(actions), step, times))
 
     @property
     def doubt_limit(self) -> Tensor | float:

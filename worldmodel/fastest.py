@@ -17,6 +17,8 @@ Batch = TypeVar("Batch")
 BRIEF, LONG = 10.0, 300.0
 """seconds of plain work below which no other way is tried, and below which none is compiled: on two cores that takes
 minutes, the first time"""
+_SMALLEST_PART = 16
+"""pictures in a part of a batch, at least: smaller ones do not keep a device busy"""
 _TRIES = 3
 _GAIN = 0.9
 """share of the plain way's time that another may take at most: less gain is not worth its rounding"""
@@ -71,6 +73,19 @@ class Compiled(Lowered):
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
+class InParts:
+    """A network that is asked for a batch part by part: of a smaller part more stays in the caches of a CPU."""
+
+    def __init__(self, way: Network, parts: int) -> None:
+        """Ask `way`, whose arguments and answer are tensors, the batch first, in so many parts."""
+        self._way, self._parts = way, parts
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """What the network says."""
+        parts = zip(*(argument.tensor_split(self._parts) for argument in arguments), strict=True)
+        return torch.cat([self._way(*part) for part in parts])
+
+
 def fastest(
     networks: Sequence[nn.Module], work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
@@ -95,6 +110,29 @@ def fastest(
         else:
             for network in tried:
                 network.release()
+    return best
+
+
+def fastest_parts(
+    ways: Sequence[Network], batch: int, work: Callable[[Sequence[Network]], object], times: int
+) -> Sequence[Network]:
+    """The ways, the first one `InParts` where it does `work` faster so.
+
+    Args:
+        ways: Which; the first takes and gives tensors, the batch first.
+        batch: How many pictures it is asked for at a time.
+        work: As in `fastest`.
+        times: How often. Each size of a part may have to be compiled, so below `LONG` seconds nothing is tried.
+    """
+    best, parts = ways, 2
+    if batch < parts * _SMALLEST_PART or (whole := _seconds(work, ways, _TRIES)) * times < LONG:
+        return ways
+    least = _GAIN * whole
+    while batch >= parts * _SMALLEST_PART:
+        tried = [InParts(ways[0], parts), *ways[1:]]
+        if (seconds := _seconds_if_any(work, tried)) >= least:
+            break
+        best, least, parts = tried, _GAIN * seconds, 2 * parts
     return best
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from worldmodel import fastest as module
-from worldmodel.fastest import Compiled, Lowered, fastest, fastest_to_learn
+from worldmodel.fastest import Compiled, InParts, Lowered, fastest, fastest_parts, fastest_to_learn
 
 TRIED, COMPILED = 2000, 100_000
 """how often work of 20 ms has to be done for faster ways to be tried, and compiled ones too"""
@@ -120,6 +120,48 @@ def test_to_learn_ways_are_tried_once_on_a_batch_that_counts_for_nothing():
     assert network.conv.weight.grad.any(), "an update is tried whole"
     assert fastest_to_learn(network, taken, None, None, TRIED) is taken
     assert fastest_to_learn(Network(), taken, lambda: torch.randn_like(PICTURES), losses, TRIED) is not taken
+
+
+def asked_for(pictures, seconds, times):
+    """Which ways are taken for a batch of pictures, of `seconds` by the pictures that are asked for at a time."""
+    asked = []
+
+    def slow(part):
+        asked.append(len(part))
+        time.sleep(seconds(len(part)))
+        return part
+
+    def work(ways):
+        ways[0](pictures)
+
+    ways = fastest_parts([slow, "another"], len(pictures), work, times)
+    asked.clear()
+    ways[0](pictures)
+    assert ways[1] == "another"
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("batch", "seconds", "taken"),
+    [
+        (64, lambda n: 1e-5 * n**2, [16, 16, 16, 16]),
+        (48, lambda n: 1e-5 * n**2, [24, 24]),
+        (64, lambda n: 1e-4 * n if n <= 32 else 3e-4 * n, [32, 32]),
+        (64, lambda n: 1e-4 * n, [64]),
+        (31, lambda n: 1e-5 * n**2, [31]),
+    ],
+)
+def test_a_batch_is_taken_in_parts_as_long_as_that_is_faster(batch, seconds, taken):
+    assert asked_for(torch.ones(batch, 4, 8, 8), seconds, COMPILED) == taken
+
+
+def test_for_a_little_work_no_parts_are_tried():
+    assert asked_for(torch.ones(64, 4, 8, 8), lambda n: 1e-5 * n**2, TRIED) == [64]
+
+
+def test_in_parts_a_network_says_the_same():
+    network, pictures = Network(), torch.randn(7, 4, 8, 8)
+    torch.testing.assert_close(InParts(network, 3)(pictures), network(pictures))
 
 
 @pytest.mark.parametrize("way", [Lowered, Compiled])
