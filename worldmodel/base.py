@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.data.segment import Segment
-from worldmodel.fastest import Network, fastest
+from worldmodel.fastest import Network, fastest, fastest_parts
 from worldmodel.spaces import ActionSpec, Observation
 
 

@@ -129,7 +129,7 @@ def fastest_parts(
         return ways
     least = _GAIN * whole
     while batch >= parts * _SMALLEST_PART:
-        tried = [InParts(ways[0], parts), *ways[1:]]
+        tried: list[Network] = [InParts(ways[0], parts), *ways[1:]]
         if (seconds := _seconds_if_any(work, tried)) >= least:
             break
         best, least, parts = tried, _GAIN * seconds, 2 * parts
