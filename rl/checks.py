@@ -12,7 +12,7 @@ from worldmodel.plain import dotted
 _SHARES = (
     "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
     "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
-    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "imagine.starts.uniform",
+    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "imagine.starts.uniform",
     "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
 )  # fmt: skip
 _MAY_BE_ZERO = (

@@ -50,6 +50,8 @@ class FitConfig:
     float32, but bfloat16, in a long stage compiled too, where it is faster so, which is tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
+    rare_share: float = 0.0
+    """share of the latent dynamics' windows that lead to what is rare: an end, or a reward of another sign than most"""
     sampled_share: float = 0.5
     """share of the predictions made from noise levels that the sampler uses, the others from any; 1 suits a sampler of
     one step, and such a model is of use to no other"""

@@ -43,3 +43,19 @@ def test_courses_learned_from_together_are_learned_from_as_one_by_one(reader):
             (next(losses.of_frames(part)).losses["denoising"] / len(batches)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in fitter.model.denoiser.parameters()]))
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def kinds(rewards, terminated):
+    return 3 * terminated.long() + rewards.sign().long() + 1
+
+
+def test_a_share_of_the_courses_leads_to_what_is_rare(reader):
+    fitter = fitting(reader, "dynamics", unroll=3, batch_size=8, rare_share=0.5)
+    steps = reader.steps
+    commonest = kinds(torch.from_numpy(steps.rewards), torch.from_numpy(steps.terminated)).mode().values
+    drawn = [fitter.draw().each[0].windows for _ in range(20)]
+    rare = torch.stack([(kinds(w.rewards, w.terminated) != commonest) & w.mask[:, 1:] for w in drawn])
+    rare = rare[:, :, fitter.model.context - 1 :]
+    assert rare[:, :4].any(2).all()
+    assert not rare[:, 4:].any(2).all(), "the others come as they may"
+    assert set(rare[:, :4].float().argmax(2).flatten().tolist()) == {0, 1, 2}, "at any of their steps"

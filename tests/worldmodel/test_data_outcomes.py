@@ -38,6 +38,13 @@ def test_half_the_steps_come_as_in_play_and_half_evenly_by_kind(reader):
         assert drawn[kind] == pytest.approx(share / 2 + 0.5 / len(natural), abs=0.01)
 
 
+def test_what_is_rare_is_drawn_alone_and_evenly_by_kind(reader):
+    natural = shares(kinds(reader, np.arange(WindowSampler(reader, 2, 1).num_steps)))
+    del natural[max(natural, key=natural.get)]
+    drawn = shares(kinds(reader, outcomes(reader).rare(DRAWS, np.random.default_rng(0))))
+    assert drawn == {kind: pytest.approx(1 / len(natural), abs=0.01) for kind in natural}
+
+
 def test_the_balance_is_what_is_drawn_over_what_is_played(reader):
     sampler = outcomes(reader)
     natural = kinds(reader, np.arange(WindowSampler(reader, 2, 1).num_steps))

@@ -59,6 +59,15 @@ class OutcomeSampler:
             drawn[rows] = rng.choice(members, size=len(rows))
         return drawn
 
+    def rare(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw steps of every kind but the commonest, each kind equally often; any steps if there is but one kind."""
+        self._catch_up()
+        commonest = max(self._members, key=lambda kind: len(self._members[kind]))
+        others = [members for kind, members in self._members.items() if kind != commonest]
+        if not others:
+            return rng.integers(len(self._kinds), size=batch)
+        return np.array([rng.choice(others[kind]) for kind in rng.integers(len(others), size=batch)])
+
     def _catch_up(self) -> None:
         if self._generation == self._reader.generation:
             return

@@ -174,7 +174,17 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             return [self._losses.ahead(self._begun(), step, parts) for step in steps]
 
     def _begun(self) -> Course:
-        return self._losses.begin(self._shown_twice(self._windows.sample(self.config.batch_size, self._rng)))
+        return self._losses.begin(self._shown_twice(self._to_predict()))
+
+    def _to_predict(self) -> Windows:
+        """Windows as they come in play, and a share of them with something rare at one of their steps."""
+        batch, rare = self.config.batch_size, round(self.config.rare_share * self.config.batch_size)
+        steps = self._rng.integers(self._windows.num_steps or 1, size=batch)
+        before = np.zeros_like(steps)
+        if rare:
+            steps[:rare] = self._outcomes.rare(rare, self._rng)
+            before[:rare] = self._rng.integers(self.config.unroll, size=rare)
+        return self._windows.at(steps, before)
 
     def raw_pairs(self) -> tuple[Tensor, Tensor]:
         """Raw latents of 512 training frames, and of the frames that follow them."""
