@@ -120,6 +120,7 @@ def _on_two_cores(game: str, hold: float) -> Settings:
             autoencoder_learning_rate=1.5e-3,
             first_steps=1000,
             steps=1000,
+            rare_share=0.25,
         ),
         imagine=replace(settings.imagine, horizon=64, steps=65_536, afresh=True, learning_rate_end=5e-5),
     )
