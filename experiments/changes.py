@@ -82,7 +82,9 @@ CHANGES: dict[RowName, Change] = {
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
     "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),
-    "head_beside": Change("the head learns with the dynamics, from no free-running dream", _fit(head_steps=0)),
+    "head_beside": Change(
+        "the head learns with the dynamics, from no free-running dream", _fit(head_steps=0, rare_share=0.0)
+    ),
     "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False)),
     "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
     "one_agent": Change("one agent learns in all rounds, not a new one in each", _imagine(afresh=False)),

@@ -53,6 +53,11 @@ def check_settings(settings: Settings) -> None:
     _check_parts(settings.fit, settings.fit.batch_size, "fit.batch_size")
     if settings.fit.head_steps:
         _check_parts(settings.fit, settings.fit.head_batch_size // 2 * 2, "fit.head_batch_size")
+    elif settings.fit.rare_share:
+        raise UserError(
+            "fit.rare_share shows what is rare too often for a head that learns beside the dynamics:"
+            " set it to 0, or fit.head_steps above 0."
+        )
     check_optimizer(settings.fit.optimizer)
     if settings.collect.hold < 1:
         raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold:g}.")
