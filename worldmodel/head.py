@@ -119,8 +119,13 @@ class Head(nn.Module):
         return self._reward_probabilities(outcome) if self.config.rewards == "sign" else None
 
     def doubt(self, outcome: Outcome) -> Tensor:
-        """Standard deviation of the members' termination probabilities, float32 (batch,)."""
-        return outcome.terminated.sigmoid().std(0, unbiased=False)
+        """How far the members' probabilities lie apart, float32 (batch,).
+
+        Their standard deviations, summed over termination and every class of reward: where no game ever ends, rewards
+        still tell a strange picture.
+        """
+        end, rewards = outcome.terminated.sigmoid(), outcome.rewards.softmax(-1)
+        return end.std(0, unbiased=False) + rewards.std(0, unbiased=False).sum(-1)
 
     def _reward_probabilities(self, outcome: Outcome) -> Tensor:
         return outcome.rewards.softmax(-1).mean(0)

@@ -137,6 +137,11 @@ def test_doubt_is_how_far_the_members_disagree():
     torch.testing.assert_close(crowd.doubt(outcome([[1.0] * 3] * 2, [0.2, 0.6], count=1)), torch.tensor([0.2]))
 
 
+def test_where_no_game_ever_ends_the_members_still_disagree_about_rewards():
+    told = outcome([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25]], [1e-6, 1e-6], count=1)
+    torch.testing.assert_close(head().doubt(told), torch.tensor([0.25 + 0.125 + 0.125]), atol=1e-5, rtol=0)
+
+
 def test_pictures_actions_and_their_order_matter():
     judge = head()
     pictures, actions = torch.randn(5, 3, 4, 4, 4), torch.zeros(5, dtype=torch.long)
