@@ -15,8 +15,7 @@ from rl.phases import Phases
 from rl.policies import PolicySnapshot
 from rl.resources import Resources
 from rl.settings import Settings
-from rl.statistics import Evaluation
-from rl.supervised import Supervised, wait_until_started
+from rl.supervised import Question, Supervised, wait_until_started
 from worldmodel.spaces import ActionSpec
 
 
@@ -74,13 +73,18 @@ class Crew:
         """A round's collecting, not yet begun."""
         return Gathering(self.collectors, self.buffer, self._play, order, self._settings.collect.timeout)
 
-    def evaluate(self, policy: PolicySnapshot | None) -> Evaluation:
-        """Judge a policy, or random play if it is None, on the run's own games for judging."""
+    def judge(self, policy: PolicySnapshot | None) -> Question:
+        """Begin to judge a policy, or random play if it is None, on the run's own games for judging.
+
+        Returns:
+            The question whose answer is an `Evaluation`.
+        """
         judged, seed, eyes = self._settings.evaluate, self._settings.seed, self.world_model.folder
-        evaluation: Evaluation = self.evaluator.ask(
-            lambda actor: actor.evaluate.remote(judged.episodes, seed, policy, eyes, judged.greedy), judged.timeout
+        # As it is now: by the time a new evaluator is asked, the agent may have learned on.
+        player = ray.put(policy)
+        return Question(
+            self.evaluator, lambda actor: actor.evaluate.remote(judged.episodes, seed, player, eyes, judged.greedy)
         )
-        return evaluation
 
     def take_deaths(self) -> dict[str, int]:
         """How often each actor died since this was asked last; those that lived are left out."""

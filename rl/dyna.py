@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +34,7 @@ from rl.round_report import Film, RoundReport
 from rl.settings import Settings
 from rl.space import check_space
 from rl.statistics import Evaluation
+from rl.supervised import Question
 from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts
@@ -75,13 +78,16 @@ class Dyna(ImaginationPPO):
         given = cast(DynaConfig, config).copy(copy_frozen=False).resolved()
         self.settings = given.settings
         self._phases = Phases()
-        threads = self.settings.cluster.threads or os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+        threads = self.settings.cluster.threads or cores
         torch.set_num_threads(threads)
         resources = Resources.of(self.settings, cluster_gpus())
         resources.check()
         self._spec = _action_spec(self.settings)
         self._expert_steps = expert_steps(self.settings, self._spec)
         self._folder = given.folder or Path(self.logdir)
+        # Collectors rest while the model and the agent learn: theirs are the cores that judging takes.
+        self._judges_beside = threads < cores or resources.agent_gpus > 0
         with self._phases.phase("start"):
             self._crew = Crew(self.settings, self._spec, self._folder, resources, threads, self._phases)
         check_space(self._folder, self.settings, self._spec, self._crew.status(), self._crew.world_model.folder)
@@ -109,13 +115,15 @@ class Dyna(ImaginationPPO):
         number = self._number + 1
         torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
         self._collect(number)
+        random = self._judge_agent("random play", None) if number == 1 else None
         trained, losses = self._crew.world_model.fit(number, latents_only=self._plays_for_real)
         self._hand_over(number)
-        random = self._judge_agent("random play", None) if number == 1 else None
-        before = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
+        untrained = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
         scalars = {f"loss/{name}": value for name, value in losses.items()} | self._imagine(number)
-        after = self._judge_agent("evaluate", self._policy(number))
+        agent = self._judge_agent("evaluate", self._policy(number))
         judgement = self._judge_model()
+        before, after = untrained() if untrained else None, agent()
+        by_chance = random() if random else None
         self._number = number
         self.last_report = RoundReport(
             round=number,
@@ -128,7 +136,7 @@ class Dyna(ImaginationPPO):
             scalars=scalars,
             after=after,
             before=before,
-            random=random,
+            random=by_chance,
             fidelity=judgement.fidelity if judgement else None,
             films=tuple(Film(*film) for film in judgement.films) if judgement else (),
             expert_steps=self._expert_steps,
@@ -154,7 +162,7 @@ class Dyna(ImaginationPPO):
 
         RLlib's own evaluation counts the first games to finish in a vector of environments, which favours short ones.
         """
-        judged = self._judge_agent("evaluate", self._policy(self._number))
+        judged = self._judge_agent("evaluate", self._policy(self._number))()
         return {"env_runners": {"episode_return_mean": judged.mean, "num_episodes": len(judged.returns)}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -255,10 +263,19 @@ class Dyna(ImaginationPPO):
             "imagined/last_length": seen.mean_length,
         }
 
-    def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Evaluation:
-        with self._phases.phase(phase, self.settings.evaluate.episodes) as advance:
-            judged = self._crew.evaluate(policy)
-            advance(self.settings.evaluate.episodes, real_return=judged.mean)
+    def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Callable[[], Evaluation]:
+        """Begin to judge an agent; where a core is free, beside what comes next, until the verdict is asked for."""
+        question = self._crew.judge(policy)
+        verdict = cache(lambda: self._verdict(phase, question))
+        if not self._judges_beside:
+            verdict()
+        return verdict
+
+    def _verdict(self, phase: str, question: Question) -> Evaluation:
+        judge = self.settings.evaluate
+        with self._phases.phase(phase, judge.episodes) as advance:
+            judged: Evaluation = question.answer(judge.timeout)
+            advance(judge.episodes, real_return=judged.mean)
         self._evaluation_steps += judged.steps
         return judged
 

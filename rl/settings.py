@@ -164,7 +164,8 @@ class ClusterSettings:
     num_cpus: int | None = None
     """logical CPUs of the cluster started here; None: as many as the machine has"""
     threads: int | None = None
-    """torch threads for fitting, for imagination and for judging; collectors share as many; None: one a CPU core"""
+    """torch threads for fitting, for imagination and for judging; collectors share as many; None: one a CPU core. With
+    fewer than cores, agents are judged beside the fit and the dream, and nothing else changes"""
     object_store_mb: int = 300
     """memory for Ray's object store, MB, of the cluster started here"""
     learner_gpus: float | None = None

@@ -53,16 +53,7 @@ class Supervised:
         Raises:
             UserError: What the actor raised; or that it dies again and again, or does not answer.
         """
-        while True:
-            try:
-                return ray.get(call(self.actor), timeout=timeout)
-            except GetTimeoutError as error:
-                raise UserError(
-                    f"{self.name} gave no answer within {timeout:g} s: mend the game if it hangs, or raise the timeout"
-                    " (--evaluate.timeout)."
-                ) from error
-            except DEATHS as error:
-                self.revive(error)
+        return Question(self, call).answer(timeout)
 
     def revive(self, error: Exception) -> None:
         """Start it again after `error`.
@@ -86,6 +77,39 @@ class Supervised:
                 self._prepare(self.actor)
         except DEATHS as error:
             self.revive(error)
+
+
+class Question:
+    """What an actor was asked, and answers while others work."""
+
+    def __init__(self, member: Supervised, call: Callable[[Any], Any]) -> None:
+        """Ask `member` by `call`, given its actor's handle, and do not wait."""
+        self._member, self._call = member, call
+        self._ask()
+
+    def answer(self, timeout: float | None = None) -> Any:
+        """The answer, waited for `timeout` seconds at most; asked again after each death.
+
+        Raises:
+            UserError: See `Supervised.ask`.
+        """
+        while True:
+            try:
+                return ray.get(self._answer, timeout=timeout)
+            except GetTimeoutError as error:
+                raise UserError(
+                    f"{self._member.name} gave no answer within {timeout:g} s: mend the game if it hangs, or raise the"
+                    " timeout (--evaluate.timeout)."
+                ) from error
+            except DEATHS as error:
+                # Another question may have found it dead already.
+                if self._asked is self._member.actor:
+                    self._member.revive(error)
+                self._ask()
+
+    def _ask(self) -> None:
+        self._asked = self._member.actor
+        self._answer = self._call(self._asked)
 
 
 def wait_until_started(crew: Sequence[Supervised], patience: float, say: Say) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from rl import gathering
 from rl.dyna import DynaConfig
 from rl.progress import NullProgress
 from rl.reporting import scalars
-from rl.supervised import Supervised, wait_until_started
+from rl.supervised import Question, Supervised, wait_until_started
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 
@@ -22,17 +23,17 @@ KILLED_IN = {"collect": ("collector 0", "the buffer"), "fit head": ("the learner
 
 
 class Killer(NullProgress):
-    """Kills actors of `algorithm`, each once, when a phase has just begun."""
+    """Kills actors of `algorithm`, each once, when a phase has just begun; let it judge agents in turn then."""
 
     def __init__(self, algorithm) -> None:
-        self.members = {member.name: member for member in algorithm._crew.all}
+        self.processes = {member.name: process_of(member.actor) for member in algorithm._crew.all}
         self.left = dict(KILLED_IN)
         self.said = []
 
     @contextmanager
     def phase(self, name, total):
         for member in self.left.pop(name, ()):
-            kill(self.members[member].actor)
+            os.kill(self.processes[member], signal.SIGKILL)
         with super().phase(name, total) as advance:
             yield advance
 
@@ -40,8 +41,8 @@ class Killer(NullProgress):
         self.said.append(sentence)
 
 
-def kill(actor):
-    os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+def process_of(actor):
+    return ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
 
 
 @pytest.fixture
@@ -69,7 +70,9 @@ def played(folder):
 
 @pytest.mark.slow
 def test_a_round_whose_actors_are_killed_ends_as_if_they_had_lived(made, tmp_path):
+    """One judges its agents beside the fit and the dream, the other in turn: that must change nothing either."""
     steady, struck = made("steady"), made("struck")
+    steady._judges_beside, struck._judges_beside = True, False
     killer = struck.progress = Killer(struck)
     for algorithm in (steady, struck):
         algorithm.train()
@@ -109,6 +112,30 @@ class Mortal:
         print("the last words", flush=True)
         os._exit(1)
 
+    def die_once(self, grave):
+        if not grave.exists():
+            grave.touch()
+            os._exit(1)
+        return "risen"
+
+    def answer(self):
+        return 42
+
+
+@ray.remote(num_cpus=0, max_concurrency=2)
+class Waiting:
+    def __init__(self):
+        self._door = threading.Event()
+
+    def open(self):
+        self._door.set()
+
+    def pass_through(self):
+        return self._door.wait() and "open"
+
+    def wait_for(self, other):
+        return ray.get(other.pass_through.remote())
+
 
 def test_one_that_dies_again_and_again_ends_the_run_in_one_sentence(cluster):
     said = []
@@ -116,6 +143,20 @@ def test_one_that_dies_again_and_again_ends_the_run_in_one_sentence(cluster):
     with pytest.raises(UserError, match=r"the mortal died 3 times in one round .*same command goes on\.") as error:
         member.ask(lambda actor: actor.die.remote())
     assert len(said) == 2 and "\n" not in str(error.value)
+
+
+def test_one_that_dies_with_two_questions_open_answers_both_and_has_died_once(cluster, tmp_path):
+    member = Supervised("the mortal", Mortal.remote, [].append)
+    first = Question(member, lambda actor: actor.die_once.remote(tmp_path / "grave"))
+    second = Question(member, lambda actor: actor.answer.remote())
+    assert (second.answer(), first.answer(), member.deaths) == (42, "risen", 1)
+
+
+def test_others_work_while_a_question_is_open(cluster):
+    member, other = (Supervised(name, Waiting.remote, print) for name in ("one", "other"))
+    question = Question(member, lambda actor: actor.wait_for.remote(other.actor))
+    other.ask(lambda actor: actor.open.remote())
+    assert question.answer(timeout=30) == "open"
 
 
 def test_what_init_raises_for_the_user_is_shown_as_it_is(cluster):
