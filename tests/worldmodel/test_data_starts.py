@@ -54,13 +54,13 @@ def test_the_kinds_have_their_shares(reader):
     assert (starts.step == 0).mean() == pytest.approx(0.3 + 0.4 * len(reader.episodes) / reader.num_steps, abs=0.04)
 
 
-def test_starts_near_a_reward_are_5_to_20_steps_before_a_rare_one(tmp_path):
+def test_starts_near_a_reward_are_1_to_20_steps_before_a_rare_one(tmp_path):
     rewards = np.zeros(32, np.float32)
     rewards[[25, 26]] = 1.0, -2.0
     rare, other = replace(counted(24), rewards=rewards), replace(counted(12), rewards=rewards[:20])
     starts = draw(buffer_of(tmp_path, [other, rare]), NEAR_REWARD)
     assert set(starts.episode.tolist()) == {1}
-    assert set(starts.step.tolist()) == set(range(25 + 1 - 20, 26 + 1 - 5 + 1))
+    assert set(starts.step.tolist()) == set(range(25 + 1 - 20, 26 + 1))
 
 
 def test_a_kind_that_is_missing_is_drawn_uniformly(tmp_path):

@@ -13,8 +13,10 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError, in_short
 from worldmodel.files import write_whole
 
-NEAR = (5, 20)
-"""Steps before a game's end, or before a rare reward, that count as near it, both included."""
+NEAR_END = (5, 20)
+"""Steps before a game's end that count as near it, both included: later ones can hardly be averted."""
+NEAR_REWARD = (1, 20)
+"""The same for a rare reward: whoever acts at random must come upon it before it can be sought from afar."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class StartMix:
     beginning: float = 0.3
     """share of starts at a game's first frame"""
     near_reward: float = 0.0
-    """share of starts 5 to 20 steps before a rare reward: one of another sign than most"""
+    """share of starts 1 to 20 steps before a rare reward: one of another sign than most"""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -132,7 +134,7 @@ def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Dra
     if not len(ends):
         return None
     episode = rng.choice(ends, size=count)
-    return episode, _before(table.length[episode], rng)
+    return episode, _before(table.length[episode], NEAR_END, rng)
 
 
 def _near_reward(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
@@ -141,12 +143,12 @@ def _near_reward(reader: BufferReader, count: int, rng: np.random.Generator) -> 
     if not len(rare):
         return None
     episode, step = _within(reader, rng.choice(rare, size=count))
-    return episode, _before(step + 1, rng)
+    return episode, _before(step + 1, NEAR_REWARD, rng)
 
 
-def _before(steps: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _before(steps: NDArray[np.int64], near: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
     """A few steps before those that have been taken by `steps`, or the episode's first."""
-    low, high = NEAR
+    low, high = near
     return (steps - rng.integers(low, high + 1, size=len(steps))).clip(0)
 
 
