@@ -99,18 +99,20 @@ def freeway() -> Settings:
 
 
 def boxing() -> Settings:
-    """Boxing on two CPU cores."""
-    return _on_two_cores("ALE/Boxing-v5", hold=4.0)
+    """Boxing on two CPU cores: what the opponent does is open, and the mean of it would be no opponent."""
+    game = _on_two_cores("ALE/Boxing-v5", hold=4.0)
+    model, fit = replace(game.model, sampler=SamplerConfig(steps=3)), replace(game.fit, sampled_share=0.5)
+    return replace(game, model=model, fit=fit)
 
 
 def _on_two_cores(game: str, hold: float) -> Settings:
-    """An Atari game with 16,000 real steps, fitted as CartPole is."""
+    """An Atari game with 56,000 real steps, fitted as CartPole is, but for longer."""
     small, settings = cartpole(), atari()
     return replace(
         settings,
         game=GameSettings(id=game),
         rounds=3,
-        collect=CollectSettings(first_steps=8000, steps=4000, random=0.1, exploring=0.3, hold=hold),
+        collect=CollectSettings(first_steps=40_000, steps=8000, random=0.1, exploring=0.3, hold=hold),
         # Neither camera nor walls move.
         model=replace(small.model, shift=0.0),
         fit=replace(
@@ -118,11 +120,12 @@ def _on_two_cores(game: str, hold: float) -> Settings:
             base_autoencoder_steps=2000,
             autoencoder_shift=0.0,
             autoencoder_learning_rate=1.5e-3,
-            first_steps=1000,
+            first_steps=4000,
             steps=1000,
+            head_steps=1500,
             rare_share=0.25,
         ),
-        imagine=replace(settings.imagine, horizon=64, steps=65_536, afresh=True, learning_rate_end=5e-5),
+        imagine=replace(settings.imagine, horizon=64, dreams=256, steps=262_144),
     )
 
 
