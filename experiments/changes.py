@@ -9,8 +9,8 @@ from worldmodel.fitting import FitConfig
 
 RowName = Literal[
     "all", "no_base", "one_prediction", "any_noise", "four_calls", "no_shift", "calm_context", "rough_dreams",
-    "head_beside", "adapter", "no_waiting", "one_agent", "no_doubt", "only_beginnings", "short_dreams", "long_dreams",
-    "half_imagined", "twice_imagined",
+    "head_beside", "adapter", "no_waiting", "one_agent", "normalized", "no_doubt", "only_beginnings",
+    "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
 
@@ -88,6 +88,7 @@ CHANGES: dict[RowName, Change] = {
     "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False)),
     "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
     "one_agent": Change("one agent learns in all rounds, not a new one in each", _imagine(afresh=False)),
+    "normalized": Change("the agent's network is normalised, layer by layer", _imagine(normalized=True)),
     # Three members cannot disagree so much.
     "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=3.0)),
     "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),

@@ -125,7 +125,7 @@ def _on_two_cores(game: str, hold: float) -> Settings:
             head_steps=1500,
             rare_share=0.25,
         ),
-        imagine=replace(settings.imagine, horizon=64, dreams=256, steps=262_144),
+        imagine=replace(settings.imagine, normalized=True, horizon=64, dreams=256, steps=262_144),
     )
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +24,7 @@ from rl.expert import expert_steps
 from rl.gathering import Order
 from rl.imagination import ImaginationPPO, dream_face
 from rl.learner import Judgement, hash_seed
-from rl.module import PixelModule, PixelModuleConfig
+from rl.module import PixelModule, agent_network
 from rl.phases import Phases
 from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.progress import Progress
@@ -52,10 +51,12 @@ class Dyna(ImaginationPPO):
 
     Attributes:
         last_report: What the last round brought.
+        judges_beside: Whether agents are judged while the model and the agent learn, and not before they go on.
     """
 
     config: DynaConfig
     last_report: RoundReport
+    judges_beside: bool
     _number: int
     _imagined_steps: int
     _evaluation_steps: int
@@ -87,7 +88,7 @@ class Dyna(ImaginationPPO):
         self._expert_steps = expert_steps(self.settings, self._spec)
         self._folder = given.folder or Path(self.logdir)
         # Collectors rest while the model and the agent learn: theirs are the cores that judging takes.
-        self._judges_beside = threads < cores or resources.agent_gpus > 0
+        self.judges_beside = threads < cores or resources.agent_gpus > 0
         with self._phases.phase("start"):
             self._crew = Crew(self.settings, self._spec, self._folder, resources, threads, self._phases)
         check_space(self._folder, self.settings, self._spec, self._crew.status(), self._crew.world_model.folder)
@@ -267,7 +268,7 @@ class Dyna(ImaginationPPO):
         """Begin to judge an agent; where a core is free, beside what comes next, until the verdict is asked for."""
         question = self._crew.judge(policy)
         verdict = cache(lambda: self._verdict(phase, question))
-        if not self._judges_beside:
+        if not self.judges_beside:
             verdict()
         return verdict
 
@@ -289,7 +290,7 @@ class Dyna(ImaginationPPO):
 
     @property
     def _network(self) -> dict[str, Any]:
-        return asdict(PixelModuleConfig(stack=self.settings.imagine.stack))
+        return agent_network(self.settings.imagine)
 
     def _policy(self, version: int = 0) -> PolicySnapshot:
         imagine = self.settings.imagine

@@ -1,7 +1,7 @@
 """The agent's network: a policy and a value from pixels or latents, as RLlib's PPO wants it."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, TypeVar
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from envs.actions import spec_of
 from rl.policy_head import policy_head
+from rl.settings import ImagineSettings
 from worldmodel.errors import UserError
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -33,11 +34,19 @@ class PixelModuleConfig:
     """observations that are stacked in the channels, newest last"""
     motion: float = 3.0
     """how much changes between stacked observations are magnified"""
+    normalized: bool = False
+    """normalise what comes out of every layer that policy and value share (layer normalisation: Ba et al., 2016), so
+    that what matters is not drowned by what is large"""
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> Self:
         """The config in RLlib's `model_config`, to which RLlib adds keys of its own."""
         return cls(**{f.name: model_config[f.name] for f in fields(cls) if f.name in model_config})
+
+
+def agent_network(settings: ImagineSettings) -> dict[str, Any]:
+    """RLlib's `model_config` of the agent that these settings ask for."""
+    return asdict(PixelModuleConfig(stack=settings.stack, normalized=settings.normalized))
 
 
 class PixelModule(TorchRLModule, ValueFunctionAPI):
@@ -65,7 +74,9 @@ class PixelModule(TorchRLModule, ValueFunctionAPI):
         config = PixelModuleConfig.from_model_config(self.model_config)
         self.stack, self.motion = config.stack, config.motion
         trunk, features = _trunk(observations, config)
-        self.encoder = nn.Sequential(trunk, nn.Flatten(), _orthogonal(nn.Linear(features, config.hidden)), nn.ReLU())
+        hidden = _orthogonal(nn.Linear(features, config.hidden))
+        norm = (nn.LayerNorm(config.hidden),) if config.normalized else ()
+        self.encoder = nn.Sequential(trunk, nn.Flatten(), hidden, *norm, nn.ReLU())
         self.policy = policy_head(config.hidden, actions)
         self.action_dist_cls = self.policy.distribution
         self.value = _orthogonal(nn.Linear(config.hidden, 1), gain=1.0)
@@ -121,7 +132,9 @@ def _trunk(space: gym.spaces.Box, config: PixelModuleConfig) -> tuple[nn.Sequent
         raw = not layers and space.dtype == np.uint8
         stride = 4 if raw else 2
         filters = config.width if raw else min(2 * channels, config.max_width)
-        layers += [_convolution(channels, filters, stride), nn.ReLU()]
+        # One group: a layer normalisation over channels and places.
+        norm = (nn.GroupNorm(1, filters),) if config.normalized else ()
+        layers += [_convolution(channels, filters, stride), *norm, nn.ReLU()]
         height, width, channels = math.ceil(height / stride), math.ceil(width / stride), filters
     return nn.Sequential(*layers), channels * height * width
 

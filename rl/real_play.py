@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
 from rl.imagination import ImaginationPPO, ImaginationPPOConfig
-from rl.module import PixelModuleConfig
+from rl.module import agent_network
 from rl.policies import PolicySnapshot, PolicySpec
 from rl.progress import Advance, Progress
 from rl.settings import RealPlaySettings, Settings
@@ -137,7 +137,7 @@ def _config(settings: Settings, play: RealPlaySettings, begin: Agent | None) -> 
     return (
         config.environment("envs:RealGames-v0", env_config=game)
         .learners(num_gpus_per_learner=int(torch.cuda.is_available()))
-        .rl_module(model_config=seen.model_config if seen else _network(settings))
+        .rl_module(model_config=seen.model_config if seen else agent_network(settings.imagine))
         .debugging(seed=settings.seed)
     )
 
@@ -148,9 +148,5 @@ def _fresh_spec(settings: Settings, algorithm: RealPlayPPO) -> PolicySpec:
         observation_shape=settings.world_model.frame_shape,
         stack=settings.imagine.stack,
         actions=algorithm.runner.module.policy.spec,
-        model_config=_network(settings),
+        model_config=agent_network(settings.imagine),
     )
-
-
-def _network(settings: Settings) -> dict[str, Any]:
-    return asdict(PixelModuleConfig(stack=settings.imagine.stack))

@@ -75,6 +75,8 @@ class ImagineSettings:
     """what the agent sees: decoded frames, or the encoder's latents"""
     stack: int = 4
     """newest observations that the agent sees at once"""
+    normalized: bool = False
+    """normalise every layer of the agent's network: where little of the picture matters it learns in fewer steps"""
     dreams: int = 64
     """dreams at a time"""
     horizon: int = 48

@@ -26,6 +26,7 @@ DIFFERING = {
     "adapter": {"fit.full"},
     "no_waiting": {"fit.more_fits"},
     "one_agent": {"imagine.afresh"},
+    "normalized": {"imagine.normalized"},
     "no_doubt": {"imagine.doubt_limit"},
     "only_beginnings": {"imagine.starts.uniform", "imagine.starts.near_end", "imagine.starts.beginning"},
     "short_dreams": {"imagine.horizon"},

@@ -72,7 +72,7 @@ def played(folder):
 def test_a_round_whose_actors_are_killed_ends_as_if_they_had_lived(made, tmp_path):
     """One judges its agents beside the fit and the dream, the other in turn: that must change nothing either."""
     steady, struck = made("steady"), made("struck")
-    steady._judges_beside, struck._judges_beside = True, False
+    steady.judges_beside, struck.judges_beside = True, False
     killer = struck.progress = Killer(struck)
     for algorithm in (steady, struck):
         algorithm.train()

@@ -80,12 +80,19 @@ def test_values_in_chunks_keep_no_graph(monkeypatch):
     assert not chunked.requires_grad
 
 
-def test_the_loss_reaches_every_parameter():
-    module = build()
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_loss_reaches_every_parameter(normalized):
+    module = build(normalized=normalized)
     out = module.forward_train({Columns.OBS: draw(FRAMES)})
     loss = out[Columns.ACTION_DIST_INPUTS].square().sum() + module.compute_values({}, out[Columns.EMBEDDINGS]).sum()
     loss.backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("normalized", "times"), [(False, 10.0), (True, 1.0)])
+def test_a_normalized_network_does_not_care_how_large_latents_are(normalized, times):
+    module, latents = build(LATENTS, normalized=normalized), draw(LATENTS)
+    torch.testing.assert_close(module.embed(10 * latents), times * module.embed(latents), rtol=1e-3, atol=1e-3)
 
 
 def test_the_config_sets_the_width():
