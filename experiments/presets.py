@@ -15,7 +15,7 @@ from rl.settings import (
 from worldmodel.data.starts import StartMix
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
-from worldmodel.latent.config import BaseConfig, LatentConfig, SamplerConfig
+from worldmodel.latent.config import AutoencoderConfig, BaseConfig, LatentConfig, SamplerConfig
 
 PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "freeway", "boxing", "plain"]
 _NEAR_REWARDS = StartMix(uniform=0.4, near_end=0.1, beginning=0.2, near_reward=0.3)
@@ -95,7 +95,12 @@ def atari() -> Settings:
 
 def freeway() -> Settings:
     """Freeway on two CPU cores: random play that crosses the road now and then holds an action for long."""
-    return _on_two_cores("ALE/Freeway-v5", hold=32.0)
+    game = _on_two_cores("ALE/Freeway-v5", hold=32.0)
+    # The base's autoencoder is too narrow for a chicken of two pixels among ten cars: it smears it.
+    model = replace(game.model, base=BaseConfig(), autoencoder=AutoencoderConfig((48, 48, 48, 48), latent_channels=16))
+    fit = replace(game.fit, autoencoder_steps=2500, precision="auto")
+    imagine = replace(game.imagine, dreams=64, steps=131_072)
+    return replace(game, model=model, fit=fit, imagine=imagine, collect=replace(game.collect, first_steps=60_000))
 
 
 def boxing() -> Settings:

@@ -14,7 +14,7 @@ from rl.settings import ClusterSettings, Settings
 
 LEARNING = (1.0, 0.1)
 """how much is learned beside what is judged: as on one core, and a tenth of it, as if a faster device did it"""
-_CUT = 25
+_CUT = 50
 """what a round of the preset has so many times as much of"""
 _TURNS = 3
 
@@ -40,7 +40,7 @@ class Judged:
 
 
 def measure_judging(folder: Path) -> Iterator[Judged]:
-    """The first round of the preset `boxing`, cut to a twenty-fifth, with one torch thread."""
+    """The first round of the preset `boxing`, cut to a fiftieth, with one torch thread."""
     for learning in LEARNING:
         settings = cut_round(learning)
         with ray_cluster(settings.cluster):
@@ -53,7 +53,7 @@ def measure_judging(folder: Path) -> Iterator[Judged]:
 
 
 def cut_round(learning: float) -> Settings:
-    """One round of the preset with a twenty-fifth of everything, and of what is learned this share of that."""
+    """One round of the preset with a fiftieth of everything, and of what is learned this share of that."""
     preset = boxing()
     fit, imagine, collect = preset.fit, preset.imagine, preset.collect
 
@@ -66,9 +66,9 @@ def cut_round(learning: float) -> Settings:
         collect=replace(collect, first_steps=collect.first_steps // _CUT),
         fit=replace(
             fit, base_autoencoder_steps=cut(fit.base_autoencoder_steps), first_steps=cut(fit.first_steps),
-            head_steps=cut(fit.head_steps), more_fits=0,
+            head_steps=cut(fit.head_steps), head_dreams=cut(fit.head_dreams), more_fits=0,
         ),
-        imagine=replace(imagine, dreams=64, steps=cut(imagine.steps)),
+        imagine=replace(imagine, dreams=32, steps=cut(imagine.steps)),
         # A game of Boxing takes 1,786 steps.
         evaluate=replace(preset.evaluate, max_steps=1786 // _CUT),
         cluster=ClusterSettings(threads=1, learner_gpus=0.0, agent_gpus=0.0),
