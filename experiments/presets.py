@@ -96,7 +96,7 @@ def atari() -> Settings:
 def freeway() -> Settings:
     """Freeway on two CPU cores: random play that crosses the road now and then holds an action for long."""
     game = _on_two_cores("ALE/Freeway-v5", hold=32.0)
-    # The base's autoencoder is too narrow for a chicken of two pixels among ten cars: it smears it. 76,000 steps in all.
+    # The base's autoencoder is too narrow for a chicken of two pixels among ten cars: it smears it.
     model = replace(game.model, base=BaseConfig(), autoencoder=AutoencoderConfig((48, 48, 48, 48), latent_channels=16))
     fit = replace(game.fit, autoencoder_steps=2500, precision="auto")
     imagine = replace(game.imagine, dreams=64, steps=131_072)
