@@ -94,23 +94,23 @@ def atari() -> Settings:
 
 
 def freeway() -> Settings:
-    """Freeway on two CPU cores: random play that crosses the road now and then holds an action for long."""
-    game = _on_two_cores("ALE/Freeway-v5", hold=32.0)
+    """Freeway on two CPU cores: random play crosses the road only where it holds an action for long."""
+    game = _on_two_cores("ALE/Freeway-v5", hold=128)
     # The base's autoencoder is too narrow for a chicken of two pixels among ten cars: it smears it.
     model = replace(game.model, base=BaseConfig(), autoencoder=AutoencoderConfig((48, 48, 48, 48), latent_channels=16))
-    fit = replace(game.fit, autoencoder_steps=2500, precision="auto")
-    imagine = replace(game.imagine, dreams=64, steps=131_072)
+    fit = replace(game.fit, autoencoder_steps=2500, first_steps=6000, precision="auto")
+    imagine = replace(game.imagine, dreams=64, steps=196_608)
     return replace(game, model=model, fit=fit, imagine=imagine, collect=replace(game.collect, first_steps=60_000))
 
 
 def boxing() -> Settings:
     """Boxing on two CPU cores: what the opponent does is open, and the mean of it would be no opponent."""
-    game = _on_two_cores("ALE/Boxing-v5", hold=4.0)
+    game = _on_two_cores("ALE/Boxing-v5", hold=16)
     model, fit = replace(game.model, sampler=SamplerConfig(steps=3)), replace(game.fit, sampled_share=0.5)
     return replace(game, model=model, fit=fit)
 
 
-def _on_two_cores(game: str, hold: float) -> Settings:
+def _on_two_cores(game: str, hold: int) -> Settings:
     """An Atari game, with 56,000 real steps unless it asks for more, fitted as CartPole is, but for longer."""
     small, settings = cartpole(), atari()
     return replace(
@@ -129,6 +129,7 @@ def _on_two_cores(game: str, hold: float) -> Settings:
             steps=1000,
             head_steps=1500,
             rare_share=0.25,
+            hard_share=0.5,
         ),
         imagine=replace(settings.imagine, normalized=True, horizon=64, dreams=256, steps=262_144),
     )

@@ -12,8 +12,8 @@ from worldmodel.plain import dotted
 _SHARES = (
     "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
     "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
-    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "imagine.starts.uniform",
-    "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
+    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "fit.hard_share",
+    "imagine.starts.uniform", "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
 )  # fmt: skip
 _MAY_BE_ZERO = (
     *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
@@ -58,9 +58,11 @@ def check_settings(settings: Settings) -> None:
             "fit.rare_share shows what is rare too often for a head that learns beside the dynamics:"
             " set it to 0, or fit.head_steps above 0."
         )
+    if settings.fit.rare_share + settings.fit.hard_share > 1:
+        raise UserError("fit.rare_share and fit.hard_share are shares of the same windows: together at most 1.")
     check_optimizer(settings.fit.optimizer)
     if settings.collect.hold < 1:
-        raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold:g}.")
+        raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold}.")
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 

@@ -28,7 +28,7 @@ class Shares:
         policy: The learning policy.
         exploring: The learning policy, which acts at random with probability `epsilon`.
         epsilon: See there.
-        hold: Steps for which random play holds an action, on average.
+        hold: Steps for which random play holds an action at most.
     """
 
     random: float = 1.0
@@ -36,7 +36,7 @@ class Shares:
     policy: float = 0.0
     exploring: float = 0.0
     epsilon: float = 0.0
-    hold: float = 1.0
+    hold: int = 1
 
     def __post_init__(self) -> None:
         shares = (self.random, self.expert, self.policy, self.exploring)

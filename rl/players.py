@@ -68,8 +68,8 @@ class Players:
         self._spec, self._threads = spec, threads
         self._encoder: _Encoder | None = None
 
-    def random(self, hold: float = 1.0) -> Player:
-        """Plays at random, every action for `hold` steps on average."""
+    def random(self, hold: int = 1) -> Player:
+        """Plays at random, every action for `hold` steps at most."""
         return Player(RandomPolicy(self._spec, hold), View())
 
     def trained(self, snapshot: PolicySnapshot, world_model: Path | None, greedy: bool = False) -> Player:

@@ -49,8 +49,8 @@ class CollectSettings:
     """real steps in each later round"""
     random: float = 0.25
     """share of random play in later rounds; the first round is random and expert play alone"""
-    hold: float = 1.0
-    """steps for which random play holds an action, on average; more where much has to be done in a row"""
+    hold: int = 1
+    """steps for which random play holds an action at most, most often few; more where much has to be done in a row"""
     expert: float = 0.0
     """share of expert play, in every round"""
     exploring: float = 0.0

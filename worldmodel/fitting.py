@@ -52,6 +52,8 @@ class FitConfig:
     """frames predicted from each window, the later ones from the model's own predictions"""
     rare_share: float = 0.0
     """share of the latent dynamics' windows that lead to what is rare: an end, or a reward of another sign than most"""
+    hard_share: float = 0.0
+    """share of the latent dynamics' windows that lead to a step that was predicted badly when it last was"""
     sampled_share: float = 0.5
     """share of the predictions made from noise levels that the sampler uses, the others from any; 1 suits a sampler of
     one step, and such a model is of use to no other"""

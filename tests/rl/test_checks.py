@@ -113,6 +113,7 @@ def test_a_list_with_one_bad_number_is_refused():
         ),
         ({"fit": FitConfig(batch_size=4, accumulate=5)}, "fit.accumulate must be at most fit.batch_size, 4: lower"),
         ({"fit": FitConfig(head_batch_size=7, accumulate=7)}, "accumulate must be at most fit.head_batch_size, 6"),
+        ({"fit": FitConfig(rare_share=0.6, hard_share=0.5)}, "fit.rare_share and fit.hard_share .* together at most 1"),
         ({"fit": FitConfig(head_steps=0, rare_share=0.1)}, "fit.rare_share .* set it to 0, or fit.head_steps above 0"),
     ],
 )

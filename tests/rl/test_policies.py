@@ -33,17 +33,23 @@ def test_random_play_takes_all_actions_equally_often():
     assert np.allclose(np.bincount(actions) / 40_000, 0.25, atol=0.02)
 
 
-def test_random_actions_are_held_for_so_many_steps_on_average():
+def test_random_actions_are_held_for_a_power_law_of_steps():
+    policy, draws = RandomPolicy(ActionSpec.box([0.0], [1.0]), hold=16), rng()
+    actions = np.stack([policy.act(np.zeros((50, 1)), draws)[:, 0] for _ in range(4000)])
+    durations = np.concatenate([np.diff(np.flatnonzero(np.diff(game))) for game in actions.T])
+    weights = np.arange(1, 17) ** -1.5
+    assert np.allclose(np.bincount(durations)[1:] / len(durations), weights / weights.sum(), atol=0.01)
+    assert policy.act(np.zeros((3, 1)), draws).shape == (3, 1)
+
+
+def test_random_actions_that_are_held_are_all_taken_equally_often():
     policy, draws = RandomPolicy(ActionSpec.discrete(4), hold=8), rng()
     actions = np.stack([policy.act(np.zeros((50, 1)), draws) for _ in range(2000)])
     assert np.allclose(np.bincount(actions.ravel()) / actions.size, 0.25, atol=0.03)
-    # A fresh draw is the old action in one of four cases.
-    assert (actions[1:] != actions[:-1]).mean() == pytest.approx(3 / 4 / 8, rel=0.1)
-    assert policy.act(np.zeros((3, 1)), draws).shape == (3,)
 
 
 def test_random_actions_that_are_not_held_are_drawn_as_ever():
-    plain, held = (RandomPolicy(ActionSpec.discrete(4), hold).act(np.zeros((9, 1)), rng()) for hold in (1.0, 8.0))
+    plain, held = (RandomPolicy(ActionSpec.discrete(4), hold).act(np.zeros((9, 1)), rng()) for hold in (1, 8))
     assert np.array_equal(plain, held)
 
 

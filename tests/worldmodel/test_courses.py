@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from fits import fitting
 from tiny import slides, sliding
 
 from worldmodel.latent.course import Course, Courses
+from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.losses import LatentLosses
 
 
@@ -59,3 +61,42 @@ def test_a_share_of_the_courses_leads_to_what_is_rare(reader):
     assert rare[:, :4].any(2).all()
     assert not rare[:, 4:].any(2).all(), "the others come as they may"
     assert set(rare[:, :4].float().argmax(2).flatten().tolist()) == {0, 1, 2}, "at any of their steps"
+
+
+def predicted(course):
+    return (course.first + course.step)[course.there]
+
+
+def test_a_share_of_the_courses_leads_to_what_was_predicted_worst(reader):
+    fitter = fitting(reader, "dynamics", unroll=3, batch_size=8, hard_share=0.5)
+    worst = torch.tensor([3, 17])
+    fitter._hard = HardSteps(fitter._windows.num_steps, torch.device("cpu"))
+    fitter._hard.note(worst, torch.tensor([9.0, 9.0]), torch.tensor([True, True]))
+    drawn = [fitter.draw().each[0] for _ in range(20)]
+    hard = torch.stack([torch.isin(course.first[:4, None] + torch.arange(3), worst) for course in drawn])
+    assert hard.any(2).all()
+    assert set(hard.float().argmax(2).flatten().tolist()) == {0, 1, 2}, "at any of their steps"
+    assert len(torch.stack([course.first[4:] for course in drawn]).unique()) > 10, "the others come as they may"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_error_of_every_step_that_is_predicted_is_kept(reader, accumulate):
+    fitter = fitting(reader, "dynamics", unroll=3, batch_size=8, hard_share=0.5, accumulate=accumulate)
+    batch = fitter.draw()
+    places = torch.from_numpy(fitter._windows.places)
+    for course in batch.each:
+        first, now = course.first[course.there], course.windows.context - 1 + course.step
+        rewards = torch.from_numpy(reader.steps.rewards)[places[first + course.step]]
+        assert torch.equal(course.windows.rewards[course.there, now], rewards), "it knows which steps those are"
+    list(fitter.losses(batch))
+    known = fitter._hard._errors[:-1].nonzero()[:, 0]
+    assert torch.equal(known, torch.cat([predicted(course) for course in batch.each]).unique())
+
+
+def test_steps_are_drawn_by_how_badly_they_were_predicted():
+    hard, rng = HardSteps(4, torch.device("cpu")), np.random.default_rng(0)
+    assert set(hard.draw(100, rng)) == {0, 1, 2, 3}, "all alike while nothing is known"
+    hard = HardSteps(4, torch.device("cpu"))
+    hard.note(torch.tensor([1, 2, 3]), torch.tensor([1.0, 2.0, 5.0]), torch.tensor([True, True, False]))
+    drawn = np.bincount(hard.draw(10_000, rng), minlength=4) / 10_000
+    assert np.allclose(drawn, [0, 0.2, 0.8, 0], atol=0.02)

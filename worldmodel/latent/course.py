@@ -35,12 +35,14 @@ class Course:
         dreamed: The frames that are shown and, in place of those that follow, what the model made of them so far;
             (batch, context + step, channels, h, w).
         counted: What counts.
+        first: int64, (batch,): which step of the play is the first to be predicted; None where nobody will ask.
     """
 
     windows: Segment
     history: Tensor
     dreamed: Tensor
     counted: Counted
+    first: Tensor | None = None
 
     @property
     def latents(self) -> Tensor:
@@ -52,6 +54,11 @@ class Course:
     def step(self) -> int:
         """Which of the steps to be predicted comes next."""
         return self.dreamed.shape[1] - self.windows.context
+
+    @property
+    def there(self) -> Tensor:
+        """Where the next step was played, bool, (batch,)."""
+        return self.windows.mask[:, self.windows.context + self.step]
 
     @property
     def over(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worldmodel.data.outcomes import OutcomeSampler
@@ -19,6 +20,7 @@ from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.course import Course, Courses
 from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps
+from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.measures import measure_doubt, measure_left_out, measure_recall
@@ -128,6 +130,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         if stage.name == "head":
             self._dreamed = self._dream()
         elif stage.name in ("dynamics", "adapter"):
+            self._hard = HardSteps(self._windows.num_steps, self._device)
             self._under_way = self._set_out()
         return self._trained
 
@@ -174,17 +177,25 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             return [self._losses.ahead(self._begun(), step, parts) for step in steps]
 
     def _begun(self) -> Course:
-        return self._losses.begin(self._shown_twice(self._to_predict()))
+        steps, before = self._to_predict()
+        segment = self._shown_twice(self._windows.at(steps, before))
+        first = steps - np.minimum(before, self._windows.where(steps)[1])
+        return self._losses.begin(segment, torch.from_numpy(first).to(self._device))
 
-    def _to_predict(self) -> Windows:
-        """Windows as they come in play, and a share of them with something rare at one of their steps."""
-        batch, rare = self.config.batch_size, round(self.config.rare_share * self.config.batch_size)
-        steps = self._rng.integers(self._windows.num_steps or 1, size=batch)
+    def _to_predict(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Steps as they come in play, a share of them rare and a share hard, and how many others to predict before."""
+        config, rng = self.config, self._rng
+        batch, rare, hard = (round(share * config.batch_size) for share in (1.0, config.rare_share, config.hard_share))
+        steps = rng.integers(self._windows.num_steps or 1, size=batch)
         before = np.zeros_like(steps)
+        chosen = rare + hard
         if rare:
-            steps[:rare] = self._outcomes.rare(rare, self._rng)
-            before[:rare] = self._rng.integers(self.config.unroll, size=rare)
-        return self._windows.at(steps, before)
+            steps[:rare] = self._outcomes.rare(rare, rng)
+        if hard:
+            steps[rare:chosen] = self._hard.draw(hard, rng)
+        if chosen:
+            before[:chosen] = rng.integers(config.unroll, size=chosen)
+        return steps, before
 
     def raw_pairs(self) -> tuple[Tensor, Tensor]:
         """Raw latents of 512 training frames, and of the frames that follow them."""
@@ -220,10 +231,11 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     def _hasten(self, stage: Stage) -> None:
         """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
         self.model.train()
-        drawn, under_way, self._rng = self._rng, self._under_way, copy.deepcopy(self._rng)
+        drawn, under_way, hard = self._rng, self._under_way, self._hard
+        self._rng, self._hard = copy.deepcopy((drawn, hard))
         network, known = self.model.denoiser, self._denoise
         self._denoise = fastest_to_learn(network, known, self.draw, self._losses_of, stage.steps)
-        self._rng, self._under_way = drawn, under_way
+        self._rng, self._under_way, self._hard = drawn, under_way, hard
         self._compute_by(self._denoise)
 
     def _losses_of(self, way: Network, batch: Courses | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
@@ -249,10 +261,15 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
 
     def _next_steps(self, courses: Courses, parts: int) -> Iterator[dict[str, Tensor]]:
         """The losses of the courses' next steps; the next batch goes on from what the model makes of them."""
-        guesses = []
+        guesses, errors = [], []
         for learned in (self._losses.of_frames if self.config.head_steps else self._losses.of_courses)(courses, parts):
             guesses.append(learned.guesses)
+            errors.append(learned.errors)
             yield learned.losses
+        if self.config.hard_share:
+            for course, error in zip(courses.each, zip(*errors, strict=True), strict=True):
+                assert course.first is not None
+                self._hard.note(course.first + course.step, torch.cat(error), course.there)
         ahead = [
             course.on(torch.cat(guess)) for course, guess in zip(courses.each, zip(*guesses, strict=True), strict=True)
         ]

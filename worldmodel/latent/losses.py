@@ -56,10 +56,12 @@ class Learned(NamedTuple):
     Attributes:
         losses: Scalars to add up and descend, by name.
         guesses: What the model makes of the next frame of each course, (batch, channels, h, w), without a gradient.
+        errors: How far that was off, (batch,) for each course, without a gradient.
     """
 
     losses: dict[str, Tensor]
     guesses: tuple[Tensor, ...]
+    errors: tuple[Tensor, ...]
 
 
 _Outcomes = Callable[[Course, Tensor], dict[str, Tensor]]
@@ -114,8 +116,13 @@ class LatentLosses:
             terms.append(learned.losses)
         return _mean(terms)
 
-    def begin(self, segment: Segment) -> Course:
-        """Windows of which no frame is predicted yet; a share of them shifted, if that is how the model is trained."""
+    def begin(self, segment: Segment, first: Tensor | None = None) -> Course:
+        """Windows of which no frame is predicted yet; a share of them shifted, if that is how the model is trained.
+
+        Args:
+            segment: The windows.
+            first: As in `Course`.
+        """
         latents, moved = shift(self._latents(segment), self._model.config.shift, segment.beside)
         there, context = segment.mask[:, segment.context :], segment.context
         # What ends a game may depend on where it happens.
@@ -125,6 +132,7 @@ class LatentLosses:
             history=self._model.known(segment.actions, segment.mask),
             dreamed=latents[:, :context],
             counted=Counted(judged, there.sum(0).clamp_min(1), 2 * judged.sum(0)),
+            first=first,
         )
 
     @torch.no_grad()
@@ -171,12 +179,12 @@ class LatentLosses:
         predicted = self._denoise(*asked.question)
         error = self._weigh(asked.timesteps) * (predicted - asked.answer).square().mean((1, 2, 3))
         sizes = [len(course.dreamed) for course in courses]
-        guesses = self._guess(asked, predicted.detach()).split(sizes)
+        guesses, errors = self._guess(asked, predicted.detach()).split(sizes), error.split(sizes)
         terms = [
             {"denoising": _denoising(course, part)} | outcomes(course, guess)
-            for course, part, guess in zip(courses, error.split(sizes), guesses, strict=True)
+            for course, part, guess in zip(courses, errors, guesses, strict=True)
         ]
-        return Learned(_mean(terms), guesses)
+        return Learned(_mean(terms), guesses, error.detach().split(sizes))
 
     def _ask_next(self, course: Course) -> _Asked:
         now = course.windows.context + course.step
@@ -238,8 +246,7 @@ class LatentLosses:
 
 def _denoising(course: Course, error: Tensor) -> Tensor:
     """The mean of the errors (batch,) of those frames that were played."""
-    there = course.windows.mask[:, course.windows.context + course.step]
-    return (error * there).sum() / course.counted.frames[course.step]
+    return (error * course.there).sum() / course.counted.frames[course.step]
 
 
 def _mean(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
