@@ -8,8 +8,8 @@ from rl.settings import Settings
 from worldmodel.fitting import FitConfig
 
 RowName = Literal[
-    "all", "no_base", "one_prediction", "any_noise", "four_calls", "no_shift", "calm_context", "rough_dreams",
-    "head_beside", "adapter", "no_waiting", "one_agent", "normalized", "no_doubt", "only_beginnings",
+    "all", "no_base", "one_prediction", "any_noise", "four_calls", "hard_steps", "no_shift", "calm_context",
+    "rough_dreams", "head_beside", "adapter", "no_waiting", "one_agent", "normalized", "no_doubt", "only_beginnings",
     "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
@@ -79,6 +79,7 @@ CHANGES: dict[RowName, Change] = {
         "half of the predictions from noise levels that the sampler never uses", _fit(sampled_share=0.5)
     ),
     "four_calls": Change("four network calls a frame, and noise levels that suit them", _four_calls),
+    "hard_steps": Change("half of the windows lead to what was last predicted badly", _fit(hard_share=0.5)),
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
     "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),

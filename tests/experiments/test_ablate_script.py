@@ -19,6 +19,7 @@ DIFFERING = {
     "one_prediction": {"fit.unroll", "fit.batch_size"},
     "any_noise": {"fit.sampled_share"},
     "four_calls": {"model.sampler.steps"},
+    "hard_steps": {"fit.hard_share"},
     "no_shift": {"model.shift"},
     "calm_context": {"model.max_context_noise"},
     "rough_dreams": {"model.scatter"},
