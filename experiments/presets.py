@@ -99,7 +99,10 @@ def freeway() -> Settings:
     # The base's autoencoder is too narrow for a chicken of two pixels among ten cars: it smears it.
     model = replace(game.model, base=BaseConfig(), autoencoder=AutoencoderConfig((48, 48, 48, 48), latent_channels=16))
     fit = replace(game.fit, autoencoder_steps=2500, first_steps=6000, precision="auto")
-    imagine = replace(game.imagine, dreams=64, steps=262_144)
+    # Nobody is paid but who has walked all the way: rollouts as long as dreams, and no noise blown up in those without.
+    imagine = replace(
+        game.imagine, dreams=64, rollout=64, minibatch=512, entropy=0.003, least_spread=0.3, steps=262_144
+    )
     collect = replace(game.collect, first_steps=60_000)
     return replace(game, rounds=1, model=model, fit=fit, imagine=imagine, collect=collect)
 

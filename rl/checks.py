@@ -20,8 +20,8 @@ _MAY_BE_ZERO = (
     "model.scatter",
     "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
     "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
-    "imagine.doubt_limit", "imagine.learning_rate_end", "cluster.learner_gpus", "cluster.agent_gpus",
-    "pixel.noise.offset",
+    "imagine.doubt_limit", "imagine.learning_rate_end", "imagine.least_spread", "cluster.learner_gpus",
+    "cluster.agent_gpus", "pixel.noise.offset",
 )  # fmt: skip
 """all other numbers must be more than 0, and none may be less"""
 _ANY = ("pixel.noise.mean",)

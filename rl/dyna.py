@@ -40,7 +40,7 @@ from worldmodel.data.starts import draw_starts
 from worldmodel.files import write_json
 from worldmodel.spaces import ActionSpec
 
-_STARTS = 256
+_STARTS = 1024
 _FILMS = 4
 
 __all__ = ["Dyna", "DynaConfig"]

@@ -44,6 +44,10 @@ def generalized_advantages(
     return advantages
 
 
-def standardize(advantages: Tensor) -> Tensor:
-    """The advantages (float32, any shape), shifted and scaled to mean 0 and standard deviation 1."""
-    return (advantages - advantages.mean()) / advantages.std(correction=0).clamp_min(1e-4)
+def standardize(advantages: Tensor, least_spread: float = 0.0) -> Tensor:
+    """The advantages (float32, any shape), shifted to mean 0 and scaled to standard deviation 1.
+
+    Where rewards are rare most rollouts bring none, and their advantages are the value's own errors: those are not
+    blown up where the deviation counts as `least_spread` at least, as Hafner et al. (2023) do with returns.
+    """
+    return (advantages - advantages.mean()) / advantages.std(correction=0).clamp_min(max(least_spread, 1e-4))

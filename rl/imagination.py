@@ -215,7 +215,12 @@ class ImaginationPPO(PPO):
 
     def _learn(self, rollout: Rollout) -> None:
         config = self.config
-        samples = rollout.samples(gamma=config.gamma, lambda_=config.lambda_, reward_scale=config.reward_scale)
+        samples = rollout.samples(
+            gamma=config.gamma,
+            lambda_=config.lambda_,
+            reward_scale=config.reward_scale,
+            least_spread=config.least_spread,
+        )
         size = config.minibatch_size or len(samples)
         total = config.num_epochs * -(-len(samples) // size)
         steps = self._steps() - self._begun_at
@@ -243,11 +248,17 @@ class ImaginationPPOConfig(PixelPPOConfig):
         """PPO for pixels, played in dreams."""
         super().__init__(algo_class=algo_class or ImaginationPPO)
         self.reward_scale = 1.0
+        self.least_spread = 0.0
         self.env_runners(env_runner_cls=ImaginationEnvRunner)
         self.imagination(dreams=64, rollout=16)
 
     def imagination(
-        self, *, dreams: int | None = None, rollout: int | None = None, reward_scale: float | None = None
+        self,
+        *,
+        dreams: int | None = None,
+        rollout: int | None = None,
+        reward_scale: float | None = None,
+        least_spread: float | None = None,
     ) -> Self:
         """Set how the agent dreams; what is None stays as it is.
 
@@ -255,16 +266,21 @@ class ImaginationPPOConfig(PixelPPOConfig):
             dreams: Dreams at a time.
             rollout: Steps of every dream between updates.
             reward_scale: The agent is paid the game's reward times this.
+            least_spread: Advantages are divided by their standard deviation, or by this if that is less.
         """
         self.num_envs_per_env_runner = dreams or self.num_envs_per_env_runner
         self.rollout_fragment_length = rollout or self.rollout_fragment_length
         self.reward_scale = self.reward_scale if reward_scale is None else reward_scale
+        self.least_spread = self.least_spread if least_spread is None else least_spread
         return self
 
     def agent(self, settings: ImagineSettings) -> Self:
         """Take everything at once that says how an agent learns."""
         return self.imagination(
-            dreams=settings.dreams, rollout=settings.rollout, reward_scale=settings.reward_scale
+            dreams=settings.dreams,
+            rollout=settings.rollout,
+            reward_scale=settings.reward_scale,
+            least_spread=settings.least_spread,
         ).training(
             lr=settings.learning_rate,
             gamma=settings.gamma,

@@ -73,8 +73,8 @@ class Rollout:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def samples(self, *, gamma: float, lambda_: float, reward_scale: float) -> "Samples":
-        """The rows to learn from, for an agent that is paid the rewards times `reward_scale`."""
+    def samples(self, *, gamma: float, lambda_: float, reward_scale: float, least_spread: float = 0.0) -> "Samples":
+        """The rows to learn from, for an agent that is paid the rewards times `reward_scale`; see `rl.gae`."""
         advantages = generalized_advantages(
             reward_scale * self.rewards,
             self.values,
@@ -91,7 +91,7 @@ class Rollout:
             actions=self.actions.flatten(0, 1)[rows],
             dist_inputs=self.dist_inputs.flatten(0, 1)[rows],
             log_probabilities=self.log_probabilities.flatten()[rows],
-            advantages=standardize(advantages.flatten()[rows]),
+            advantages=standardize(advantages.flatten()[rows], least_spread),
             targets=(advantages + self.values).flatten()[rows],
         )
 

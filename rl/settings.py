@@ -112,6 +112,9 @@ class ImagineSettings:
     """gradients are clipped to this norm"""
     reward_scale: float = 0.1
     """the agent is paid the game's reward times this"""
+    least_spread: float = 0.0
+    """advantages are divided by their standard deviation, or by this if that is less: where rewards are rare, most
+    rollouts bring none, and only the value's own errors would be blown up"""
     doubt_limit: float | None = None
     """truncate a dream whose doubt exceeds this; None: what 97% of real play stays below, measured after every fit"""
 

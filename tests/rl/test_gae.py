@@ -50,3 +50,5 @@ def test_standardize():
     scaled = standardize(torch.tensor([1.0, 3.0]))
     assert scaled.tolist() == pytest.approx([-1, 1])
     assert standardize(torch.ones(5)).tolist() == [0] * 5
+    assert standardize(torch.tensor([1.0, 3.0]), least_spread=4.0).tolist() == pytest.approx([-0.25, 0.25])
+    assert standardize(torch.tensor([1.0, 3.0]), least_spread=0.5).tolist() == pytest.approx([-1, 1])

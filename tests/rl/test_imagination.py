@@ -106,6 +106,20 @@ def test_the_agent_is_paid_by_the_scale_and_the_report_is_not():
     assert report.ended_return == 5.0 * report.ended > 0
 
 
+def test_what_an_agent_makes_of_an_unpaid_rollout_is_not_blown_up():
+    agent = ImagineSettings(reward_scale=2.0, least_spread=50.0)
+    config = configure().agent(agent)
+    assert (config.reward_scale, config.least_spread) == (2.0, 50.0)
+    rollout, _ = make_runner().imagine(20)
+    scaled, calm = (
+        rollout.samples(gamma=0.9, lambda_=0.9, reward_scale=2.0, least_spread=least).advantages
+        for least in (0.0, 50.0)
+    )
+    assert scaled.std(correction=0) == pytest.approx(1.0, rel=1e-3)
+    assert calm.std(correction=0) < 0.2
+    torch.testing.assert_close(calm / calm.std(), scaled / scaled.std())
+
+
 def test_dreams_are_followed_over_rollouts():
     short, long = make_runner(), make_runner()
     reports = [short.imagine(5)[1] for _ in range(6)]
