@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _WEIGHTS, _SPEC = "policy.safetensors", "policy.json"
 _HOLD_POWER = 1.5
 """How fast the chance of holding an action for so many steps falls with their number. With 1.5 and 128 steps at most,
-Freeway's road is crossed as often as with geometric durations of 32 on average, by four times as many changes."""
+Freeway's road is crossed as often as with geometric durations of 32 on average, with four times as many changes."""
 
 
 class Policy(Protocol):

@@ -93,6 +93,11 @@ def test_the_error_of_every_step_that_is_predicted_is_kept(reader, accumulate):
     assert torch.equal(known, torch.cat([predicted(course) for course in batch.each]).unique())
 
 
+def test_shares_that_are_rounded_up_fill_the_batch_and_no_more(reader):
+    fitter = fitting(reader, "dynamics", unroll=2, batch_size=3, rare_share=0.5, hard_share=0.5)
+    assert len(fitter.draw().each[0].first) == 3
+
+
 def test_steps_are_drawn_by_how_badly_they_were_predicted():
     hard, rng = HardSteps(4, torch.device("cpu")), np.random.default_rng(0)
     assert set(hard.draw(100, rng)) == {0, 1, 2, 3}, "all alike while nothing is known"

@@ -185,7 +185,9 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     def _to_predict(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Steps as they come in play, a share of them rare and a share hard, and how many others to predict before."""
         config, rng = self.config, self._rng
-        batch, rare, hard = (round(share * config.batch_size) for share in (1.0, config.rare_share, config.hard_share))
+        batch, rare = config.batch_size, round(config.rare_share * config.batch_size)
+        # Both rounded up they could be more than the batch.
+        hard = min(round(config.hard_share * batch), batch - rare)
         steps = rng.integers(self._windows.num_steps or 1, size=batch)
         before = np.zeros_like(steps)
         chosen = rare + hard
