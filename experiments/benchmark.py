@@ -15,6 +15,7 @@ from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, hardware
 from experiments.speed.agent import MODULES, SHAPES, Learned, local_ray, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
+from experiments.speed.judging import LEARNING, Judged, measure_judging
 from experiments.speed.precision import measure_precision, open_playable
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
 from experiments.speed.record import Benchmark, Origin, read_benchmark
@@ -30,7 +31,7 @@ from worldmodel.files import write_json
 from worldmodel.plain import dotted
 
 PROGRAM = "python experiments/benchmark.py"
-Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "precision"]
+Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "judging", "precision"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -69,6 +70,7 @@ class Options:
             "latent": len(dreams.latent_calls) * len(dreams.numbers),
             "pixel": len(dreams.pixel_calls) * len(dreams.numbers),
             "agents": len(MODULES) * len(SHAPES),
+            "judging": len(LEARNING),
         }
         return sizes.get(part, 1)
 
@@ -179,6 +181,14 @@ def _round(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[
         yield replace(so_far, round=measure_round(Path(folder) / "run", options.threads, options.device))
 
 
+def _judging(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
+    judging: tuple[Judged, ...] = ()
+    with tempfile.TemporaryDirectory() as folder:
+        for judged in measure_judging(Path(folder)):
+            judging = (*judging, judged)
+            yield replace(so_far, judging=judging)
+
+
 def _precision(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     if options.world_model:
         yield replace(so_far, precision=measure_precision(options.world_model, options.device))
@@ -192,6 +202,7 @@ MEASURES: dict[Part, Measure] = {
     "pixel": _dreams("pixel"),
     "agents": _agents,
     "round": _round,
+    "judging": _judging,
     "precision": _precision,
 }
 """What measures each part: the benchmark with that part, again and again as it grows."""

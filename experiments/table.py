@@ -11,7 +11,7 @@ from experiments.results import Results
 from rl.round_report import RoundReport
 from rl.settings import Settings
 from rl.statistics import Evaluation, bootstrap_interval
-from worldmodel.fidelity import Fidelity
+from worldmodel.fidelity import Fidelity, Similarity
 
 _REFERENCES = {"real": "ceiling: the real game dreamed", "shuffled": "floor: shuffled actions"}
 
@@ -31,6 +31,8 @@ def print_tables(
     tables: list[RenderableType] = [returns_table(settings, reports, references), cost_table(reports, seconds)]
     if reports[-1].fidelity:
         tables.append(fidelity_table(reports[-1].fidelity))
+    if reports[-1].fidelity and reports[-1].fidelity.ssim:
+        tables.append(similarity_table(reports[-1].fidelity.horizons, reports[-1].fidelity.ssim))
     for table in tables:
         console.print()
         console.print(table)
@@ -83,6 +85,24 @@ def fidelity_table(fidelity: Fidelity) -> Table:
         f"{fidelity.starts} dreams on held-out play: {fidelity.ends_dreamed} of {fidelity.ends} real ends dreamed at"
         f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely.{_drawn_ends(fidelity)}"
     )
+    return table
+
+
+def similarity_table(horizons: Sequence[int], measured: Similarity) -> Table:
+    """The same dreams by structural similarity."""
+    table = new_table("SSIM by steps dreamed (1 at best)", "prediction")
+    for horizon in horizons:
+        table.add_column(str(horizon), justify="right")
+    rows = {
+        "dream": measured.dream,
+        "last frame copied": measured.copy_last,
+        "autoencoder (ceiling)": measured.ceiling,
+        "dream, changing pixels": measured.dream_changing,
+        "last frame copied, changing pixels": measured.copy_last_changing,
+        "autoencoder (ceiling), changing pixels": measured.ceiling_changing,
+    }
+    for name, curve in rows.items():
+        table.add_row(name, *(f"{value:.3f}" for value in curve))
     return table
 
 

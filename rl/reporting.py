@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rl.progress import Advance, Progress
 from rl.round_report import Film, RoundReport
 from rl.statistics import Evaluation
-from worldmodel.fidelity import Fidelity
+from worldmodel.fidelity import Curve, Fidelity, Similarity
 from worldmodel.files import write_whole
 from worldmodel.metrics.events import EventScores
 
@@ -149,7 +149,7 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _curves(measured: Fidelity) -> dict[str, tuple[float, ...] | None]:
+def _curves(measured: Fidelity) -> dict[str, Curve | None]:
     return {
         "dream": measured.dream,
         "dream_changing": measured.dream_changing,
@@ -159,6 +159,20 @@ def _curves(measured: Fidelity) -> dict[str, tuple[float, ...] | None]:
         "adapter_off_changing": measured.adapter_off_changing,
         "ceiling": measured.ceiling,
         "ceiling_changing": measured.ceiling_changing,
+        **_similarity(measured.ssim),
+    }
+
+
+def _similarity(measured: Similarity | None) -> dict[str, Curve | None]:
+    if measured is None:
+        return {}
+    return {
+        "ssim_dream": measured.dream,
+        "ssim_dream_changing": measured.dream_changing,
+        "ssim_copy_last": measured.copy_last,
+        "ssim_copy_last_changing": measured.copy_last_changing,
+        "ssim_ceiling": measured.ceiling,
+        "ssim_ceiling_changing": measured.ceiling_changing,
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from rl.progress import NullProgress
 from rl.round_report import Film, RoundReport
 from rl.statistics import Evaluation
-from worldmodel.fidelity import Fidelity
+from worldmodel.fidelity import Fidelity, Similarity
 from worldmodel.metrics.events import foretold
 
 
@@ -35,6 +35,7 @@ def make_fidelity(changing: float = 20.0) -> Fidelity:
         end=foretold("end", torch.tensor([0.75, 0.25, 0.25, 0.25]), torch.tensor([True, False, False, False])),
         reward_error=0.5,
         constant_error=0.25,
+        ssim=Similarity((0.94, 0.83), (0.72, 0.61), (0.9, 0.8), (0.5, 0.4), (0.99, 0.98), (0.97, 0.96)),
     )
 
 

@@ -1,13 +1,29 @@
 """How long a dream stays true, in the few numbers that each round of a run is judged by."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from worldmodel.metrics.events import Foretold, until_first
 from worldmodel.metrics.outcomes import free_outcomes
-from worldmodel.metrics.pictures import changing, psnr
+from worldmodel.metrics.pictures import SSIM_KERNEL, changing, psnr, ssim
 from worldmodel.metrics.replay import Replay
+
+Curve = tuple[float, ...]
+"""one number for each horizon"""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Structural similarity (Wang et al., 2004) of the same pictures as in `Fidelity`, 1 at best."""
+
+    dream: Curve
+    dream_changing: Curve
+    copy_last: Curve
+    copy_last_changing: Curve
+    ceiling: Curve
+    ceiling_changing: Curve
 
 
 @dataclass(frozen=True)
@@ -31,17 +47,18 @@ class Fidelity:
             reports of older versions, as the two errors are.
         reward_error: Mean absolute error of the dreamed rewards.
         constant_error: The same of the median real reward.
+        ssim: Structural similarities; None in reports of older versions, and of frames smaller than its kernel.
     """
 
     horizons: tuple[int, ...]
-    dream: tuple[float, ...]
-    dream_changing: tuple[float, ...]
-    copy_last: tuple[float, ...]
-    copy_last_changing: tuple[float, ...]
-    ceiling: tuple[float, ...]
-    ceiling_changing: tuple[float, ...]
-    adapter_off: tuple[float, ...] | None
-    adapter_off_changing: tuple[float, ...] | None
+    dream: Curve
+    dream_changing: Curve
+    copy_last: Curve
+    copy_last_changing: Curve
+    ceiling: Curve
+    ceiling_changing: Curve
+    adapter_off: Curve | None
+    adapter_off_changing: Curve | None
     starts: int
     ends: int
     ends_dreamed: int
@@ -49,13 +66,14 @@ class Fidelity:
     end: Foretold | None = None
     reward_error: float | None = None
     constant_error: float | None = None
+    ssim: Similarity | None = None
 
 
 def score(seen: Replay, horizons: tuple[int, ...], adapter_off: Replay | None = None) -> Fidelity:
     """Score a free-running replay at the given horizons; those that no real game reached are left out."""
     horizons = seen.reached(horizons)
     dream, dream_changing = _curves(seen.dream, seen, horizons)
-    copied, copied_changing = _curves(seen.real[:, :1].expand_as(seen.real), seen, horizons)
+    copied, copied_changing = _curves(_copied(seen), seen, horizons)
     ceiling, ceiling_changing = _curves(seen.ceiling, seen, horizons)
     base, base_changing = _curves(adapter_off.dream, seen, horizons) if adapter_off else (None, None)
     dreamed_ends = seen.outcomes.terminated
@@ -79,15 +97,32 @@ def score(seen: Replay, horizons: tuple[int, ...], adapter_off: Replay | None = 
         end=told.events[0],
         reward_error=told.reward_error,
         constant_error=told.constant_error,
+        ssim=_similarity(seen, horizons) if min(seen.real.shape[2:4]) >= SSIM_KERNEL else None,
     )
 
 
-def _curves(pictures: Tensor, seen: Replay, horizons: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """PSNR of the pictures at each horizon: over all pixels, and over those that change."""
+def _similarity(seen: Replay, horizons: tuple[int, ...]) -> Similarity:
+    dream, dream_changing = _curves(seen.dream, seen, horizons, ssim)
+    copied, copied_changing = _curves(_copied(seen), seen, horizons, ssim)
+    ceiling, ceiling_changing = _curves(seen.ceiling, seen, horizons, ssim)
+    return Similarity(dream, dream_changing, copied, copied_changing, ceiling, ceiling_changing)
+
+
+def _copied(seen: Replay) -> Tensor:
+    return seen.real[:, :1].expand_as(seen.real)
+
+
+def _curves(
+    pictures: Tensor,
+    seen: Replay,
+    horizons: tuple[int, ...],
+    of: Callable[[Tensor, Tensor, Tensor | None], float] = psnr,
+) -> tuple[Curve, Curve]:
+    """What the pictures score at each horizon: over all pixels, and over those that change."""
     over_all, over_changing = [], []
     for h in horizons:
         there = seen.mask[:, h]
         predicted, real = pictures[there, h], seen.real[there, h]
-        over_all.append(psnr(predicted, real))
-        over_changing.append(psnr(predicted, real, changing(real, seen.real[there, 0])))
+        over_all.append(of(predicted, real, None))
+        over_changing.append(of(predicted, real, changing(real, seen.real[there, 0])))
     return tuple(over_all), tuple(over_changing)

@@ -3,7 +3,7 @@
 docs/results/benchmark_<device>.json
 machine, device
 origins       by part: the command, the commit, and what the device did at most
-games, buffer, training, imagination, agents, round, precision
+games, buffer, training, imagination, agents, round, judging, precision
               what was measured; see the classes of these parts
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from experiments.recorded import read_record
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
+from experiments.speed.judging import Judged
 from experiments.speed.precision import Strayed
 from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
@@ -50,6 +51,7 @@ class Benchmark:
         imagination: How fast dreams are.
         agents: How fast agents learn in dreams that cost nothing.
         round: Seconds of a small round, by phase.
+        judging: How long small rounds take where agents are judged beside the learning, and where they are not.
         precision: How far dreams in a faster arithmetic stray.
     """
 
@@ -62,6 +64,7 @@ class Benchmark:
     imagination: tuple[Imagined, ...] = ()
     agents: tuple[Learned, ...] = ()
     round: dict[str, float] = field(default_factory=dict)
+    judging: tuple[Judged, ...] = ()
     precision: Strayed | None = None
 
 

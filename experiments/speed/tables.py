@@ -1,11 +1,13 @@
 """The tables of a benchmark."""
 
+import statistics
 from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
+from experiments.speed.judging import Judged
 from experiments.speed.precision import Strayed
 from experiments.speed.record import Benchmark
 from experiments.speed.timing import Rate
@@ -29,6 +31,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
         yield _agents(benchmark.agents)
     if benchmark.round:
         yield _round(benchmark.round)
+    if benchmark.judging:
+        yield _judging(benchmark.judging)
     if benchmark.precision:
         yield _precision(benchmark.precision)
 
@@ -138,6 +142,17 @@ def _round(phases: dict[str, float]) -> Table:
     for phase, seconds in phases.items():
         table.add_row(phase, f"{seconds:.1f}")
     table.add_row("all", f"{sum(phases.values()):.1f}")
+    return table
+
+
+def _judging(judging: Sequence[Judged]) -> Table:
+    table = _numbers(
+        "Judging agents beside the learning: seconds of a small first round", "learned, of what one core learns",
+        "one after the other", "beside", "ratio",
+    )  # fmt: skip
+    for one in judging:
+        seconds = (f"{statistics.median(way):.1f}" for way in (one.in_turn, one.beside))
+        table.add_row(f"{one.learning:.0%}", *seconds, f"{one.ratio:.2f}")
     return table
 
 

@@ -8,9 +8,11 @@ from experiments.benchmark import PARTS, main
 from experiments.cli import run_main
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
+from experiments.speed.judging import Judged, cut_round
 from experiments.speed.record import read_benchmark
 from experiments.speed.roofline import Roofline, Work, count
 from experiments.speed.timing import Rate, in_turns
+from rl.checks import check_settings
 
 
 def rate(per_second):
@@ -104,9 +106,24 @@ def test_what_cannot_be_measured_is_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_cut_round_has_less_to_learn_and_as_much_to_judge():
+    whole, tenth = cut_round(1.0), cut_round(0.1)
+    assert whole.fit.first_steps == 10 * tenth.fit.first_steps and whole.imagine.steps > 9 * tenth.imagine.steps
+    assert (whole.evaluate, whole.collect) == (tenth.evaluate, tenth.collect)
+    assert whole.cluster.threads == 1, "a core is left free for whoever judges"
+    check_settings(whole)
+    check_settings(tenth)
+
+
+def test_what_judging_beside_saves_is_told_by_medians():
+    assert Judged(1.0, beside=(10.0, 8.0, 9.0), in_turn=(18.0, 50.0, 17.0)).ratio == 2.0
+
+
 @pytest.mark.slow
-def test_every_part_can_be_measured(tmp_path):
+def test_every_part_can_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.speed.judging.LEARNING", (0.1,))
+    monkeypatch.setattr("experiments.speed.judging._TURNS", 1)
     path = tmp_path / "speed.json"
     assert main([*SMALL, "--output", str(path), "--parts", *PARTS, "--imagination.pixel-calls", "1"]) == 0
     whole = read_benchmark(path)
-    assert whole.training and whole.agents and whole.round
+    assert whole.training and whole.agents and whole.round and whole.judging

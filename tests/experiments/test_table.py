@@ -62,6 +62,18 @@ def test_fidelity_shows_every_curve():
     assert "1.5% of the other steps" in text
 
 
+def test_structural_similarity_shows_every_curve_where_it_was_measured():
+    ssim = shown([make_report(1)]).partition("SSIM by steps dreamed")[2]
+    assert row(ssim, "dream ") == ["0.940", "0.830"]
+    assert row(ssim, "dream, changing pixels") == ["0.720", "0.610"]
+    assert row(ssim, "last frame copied ") == ["0.900", "0.800"]
+    assert row(ssim, "last frame copied, changing pixels") == ["0.500", "0.400"]
+    assert row(ssim, "autoencoder (ceiling) ") == ["0.990", "0.980"]
+    assert row(ssim, "autoencoder (ceiling), changing pixels") == ["0.970", "0.960"]
+    older = replace(make_report(), fidelity=replace(make_report().fidelity, ssim=None))
+    assert "SSIM" not in shown([older]) and "PSNR" in shown([older])
+
+
 def test_ends_are_told_beside_what_chance_would_reach():
     text = " ".join(shown([make_report()]).split())
     assert "Expected recall 75.0%, precision 50.0%; by chance 25.0% each." in text

@@ -25,11 +25,19 @@ def test_scalars_name_every_figure():
     assert figures["seconds/fit"] == 20.0
     assert figures["fidelity/dream_8"] == 30.0
     assert figures["fidelity/adapter_off_changing_8"] == 15.0
+    assert (figures["fidelity/ssim_dream_1"], figures["fidelity/ssim_dream_changing_8"]) == (0.94, 0.61)
+    assert (figures["fidelity/ssim_copy_last_8"], figures["fidelity/ssim_copy_last_changing_1"]) == (0.8, 0.5)
+    assert (figures["fidelity/ssim_ceiling_8"], figures["fidelity/ssim_ceiling_changing_8"]) == (0.98, 0.96)
     assert figures["fidelity/ends_found"] == 0.7
     assert (figures["fidelity/end_precision"], figures["fidelity/end_recall"]) == (0.5, 0.75)
     assert (figures["fidelity/end_brier"], figures["fidelity/end_baseline_brier"]) == (0.0625, 0.1875)
     assert (figures["fidelity/reward_error"], figures["fidelity/reward_error_baseline"]) == (0.5, 0.25)
     assert figures["loss/denoiser"] == 0.25
+
+
+def test_older_reports_have_no_structural_similarity():
+    older = replace(make_report(), fidelity=replace(make_report().fidelity, ssim=None))
+    assert not any("ssim" in name for name in scalars(older))
 
 
 def test_what_is_not_finite_is_left_out():

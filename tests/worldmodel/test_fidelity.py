@@ -52,6 +52,39 @@ def test_under_shuffled_actions_the_dream_is_worse(reader, windows):
 # Made by hand.
 
 
+def checkered(size=16):
+    """A game in which nothing changes but one corner, perfectly dreamed; its pictures are no flat ground."""
+    seen = still(size=size)
+    for frames in (seen.real, seen.dream, seen.ceiling):
+        frames[:, :, ::2, ::2] = 180
+        frames[:, 1:, :4, :4] = 20
+    return seen
+
+
+def test_structural_similarity_is_1_of_the_same_pictures_and_less_of_others():
+    seen = checkered()
+    ssim = score(seen, (1, 3)).ssim
+    ones = pytest.approx((1.0, 1.0))
+    assert (ssim.dream, ssim.dream_changing, ssim.ceiling, ssim.ceiling_changing) == (ones,) * 4
+    assert max(ssim.copy_last) < 0.95 and max(ssim.copy_last_changing) < min(ssim.copy_last)
+    seen.dream[:, 3] = 100
+    worse = score(seen, (1, 3)).ssim
+    assert worse.dream[0] == pytest.approx(1.0) and worse.dream[1] < 0.2
+    assert worse.ceiling == ones and worse.copy_last == ssim.copy_last
+
+
+def test_a_dream_that_is_only_brighter_has_the_same_structure():
+    seen = checkered()
+    seen.dream[:, 1:] += 20
+    fidelity = score(seen, (1,))
+    assert fidelity.ssim.dream[0] > 0.9 and fidelity.dream[0] < 25
+
+
+def test_frames_smaller_than_its_window_have_no_structural_similarity():
+    assert score(still(size=10), (1,)).ssim is None
+    assert score(still(size=11), (1,)).ssim.dream == pytest.approx((1.0,))
+
+
 def test_the_ratio_is_the_usual_one():
     seen = still()
     seen.dream[:, 1] += 1

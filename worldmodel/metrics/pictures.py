@@ -32,6 +32,10 @@ class Metric:
     of: Callable[[Tensor, Tensor, Tensor | None], float]
 
 
+SSIM_KERNEL = 11
+"""pixels a side of the Gaussian window that structural similarity looks through; a picture must be as large"""
+
+
 def psnr(predicted: Tensor, real: Tensor, where: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio, dB, over all pixels together, not a mean of the pictures' ratios."""
     error = (predicted.float() - real.float()).square()
