@@ -47,7 +47,8 @@ def fill_pool(
         rows = slice(first, first + _BATCH)
         arrays = (starts.frames[rows], starts.actions[rows], starts.mask[rows])
         frames, actions, mask = (torch.from_numpy(array).to(device) for array in arrays)
-        seen = stack_context(look(model, frames, observation), mask, stack)
+        # An agent's stack may be shorter than the model's memory: to encode a frame for nothing takes time.
+        seen = stack_context(look(model, frames[:, -stack:], observation), mask[:, -stack:], stack)
         parts.append(StartPool(model.begin(frames, actions, mask), seen))
     return StartPool(_join([part.dreams for part in parts]), torch.cat([part.stacks for part in parts]))
 

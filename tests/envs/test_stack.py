@@ -43,8 +43,9 @@ def test_arguments_stay_as_they_are():
     assert told(newest) == [[2, 102]]
 
 
-@pytest.mark.parametrize(("context", "stack"), [(4, 4), (6, 3), (2, 4)])
-@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(
+    ("context", "stack", "padding"), [(4, 4, 0), (4, 4, 1), (6, 3, 0), (6, 3, 1), (6, 3, 4), (2, 4, 0), (2, 4, 1)]
+)
 def test_a_context_gives_the_stack_that_playing_it_gives(context, stack, padding):
     values = [1] * padding + list(range(1, context - padding + 1))
     frames = np.stack([observations(v, v) for v in values], axis=1)
@@ -53,6 +54,8 @@ def test_a_context_gives_the_stack_that_playing_it_gives(context, stack, padding
     for time in range(padding + 1, context):
         played = stack_push(played, frames[:, time], np.zeros(2, bool))
     np.testing.assert_array_equal(stack_context(frames, mask, stack), played)
+    # What lies farther back than the stack reaches is of no account.
+    np.testing.assert_array_equal(stack_context(frames[:, -stack:], mask[:, -stack:], stack), played)
 
 
 def test_what_only_pads_is_not_shown():
