@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.cluster import ray_cluster
-from experiments.presets import boxing
+from experiments.presets import atari
 from experiments.speed.timing import seconds_of
 from rl.dyna import Dyna
 from rl.dyna_config import DynaConfig
@@ -14,7 +14,7 @@ from rl.settings import ClusterSettings, Settings
 
 LEARNING = (1.0, 0.1)
 """how much is learned beside what is judged: as on one core, and a tenth of it, as if a faster device did it"""
-_CUT = 50
+_CUT = 10
 """what a round of the preset has so many times as much of"""
 _TURNS = 3
 
@@ -40,7 +40,7 @@ class Judged:
 
 
 def measure_judging(folder: Path) -> Iterator[Judged]:
-    """The first round of the preset `boxing`, cut to a fiftieth, with one torch thread."""
+    """The first round of the preset `atari` (Pong), cut to a tenth, with one torch thread."""
     for learning in LEARNING:
         settings = cut_round(learning)
         with ray_cluster(settings.cluster):
@@ -53,8 +53,8 @@ def measure_judging(folder: Path) -> Iterator[Judged]:
 
 
 def cut_round(learning: float) -> Settings:
-    """One round of the preset with a fiftieth of everything, and of what is learned this share of that."""
-    preset = boxing()
+    """One round of the preset with a tenth of everything, and of what is learned this share of that."""
+    preset = atari()
     fit, imagine, collect = preset.fit, preset.imagine, preset.collect
 
     def cut(count: int) -> int:
@@ -65,13 +65,12 @@ def cut_round(learning: float) -> Settings:
         rounds=1,
         collect=replace(collect, first_steps=collect.first_steps // _CUT),
         fit=replace(
-            fit, autoencoder_steps=cut(fit.autoencoder_steps), base_autoencoder_steps=cut(fit.base_autoencoder_steps),
-            first_steps=cut(fit.first_steps), head_steps=cut(fit.head_steps), head_dreams=cut(fit.head_dreams),
-            more_fits=0,
+            fit, base_autoencoder_steps=cut(fit.base_autoencoder_steps), first_steps=cut(fit.first_steps),
+            head_steps=cut(fit.head_steps), head_dreams=cut(fit.head_dreams), more_fits=0,
         ),
-        imagine=replace(imagine, dreams=32, steps=cut(imagine.steps)),
-        # A game of Boxing takes 1,786 steps.
-        evaluate=replace(preset.evaluate, max_steps=1786 // _CUT),
+        imagine=replace(imagine, dreams=16, steps=cut(imagine.steps)),
+        # Who cannot play yet loses in some 800 steps.
+        evaluate=replace(preset.evaluate, max_steps=800 // _CUT),
         cluster=ClusterSettings(threads=1, learner_gpus=0.0, agent_gpus=0.0),
     )  # fmt: skip
 
