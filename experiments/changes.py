@@ -13,6 +13,7 @@ RowName = Literal[
     "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
 ]  # fmt: skip
 ROWS: tuple[RowName, ...] = get_args(RowName)
+_NEVER_REACHED = 1e9
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ CHANGES: dict[RowName, Change] = {
     "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
     "one_agent": Change("one agent learns in all rounds, not a new one in each", _imagine(afresh=False)),
     "normalized": Change("the agent's network is normalised, layer by layer", _imagine(normalized=True)),
-    # Three members cannot disagree so much.
-    "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=3.0)),
+    "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=_NEVER_REACHED)),
     "only_beginnings": Change("all dreams begin where games begin", _starts_at_beginnings),
     "short_dreams": Change("dreams a quarter as long", _horizon(0.25)),
     "long_dreams": Change("dreams twice as long", _horizon(2)),

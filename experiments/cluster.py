@@ -96,7 +96,7 @@ def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray says no more than that when it takes too long to start
         raise UserError(_refusal(settings, str(error))) from error
     return ray
 
@@ -128,6 +128,8 @@ def check_answers(address: str) -> None:
 
 def _refusal(settings: ClusterSettings, reason: str) -> str:
     words = " ".join(reason.split())
+    if settings.address is None and "timed out" in words:
+        return f"Ray did not start in time, since this machine is busy ({words}); give the same command again."
     if settings.address is None:
         return f"Ray cannot start ({words}); see --cluster.num-cpus and --cluster.object-store-mb."
     if "ersion mismatch" in words:

@@ -47,7 +47,7 @@ class Step:
     Attributes:
         rewards: float32, (batch,).
         terminated: bool, (batch,), sampled from the predicted probability.
-        doubt: float32, (batch,), how far the model's members disagree; 0 where they are one.
+        doubt: float32, (batch,), how strange what is seen is, against real play; 0 where nobody can tell.
         end_probability: float32, (batch,), what `terminated` was drawn from.
         sign_probabilities: float32, (batch, 3), of a reward below, at and above 0, where rewards are drawn by their
             sign; None where they are expected values.

@@ -33,14 +33,10 @@ class Head(nn.Module):
 
     Reward is one of three signs, sampled (DIAMOND, Alonso et al., 2024), or a two-hot distribution over symlog bins,
     expected (DreamerV3, Hafner et al., 2023). Termination is a probability, sampled. The members differ in their
-    initialisation; how far they disagree is the model's doubt.
-
-    Attributes:
-        doubt_limit: float32, (): what real play is hardly ever doubted beyond; infinite until it was measured.
+    initialisation.
     """
 
     bins: Tensor
-    doubt_limit: Tensor
 
     def __init__(self, config: HeadConfig, channels: int, height: int, width: int, spec: ActionSpec) -> None:
         """A head on pictures (channels, height, width) and actions of `spec`."""
@@ -52,7 +48,6 @@ class Head(nn.Module):
             for _ in range(config.members)
         )
         self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
-        self.register_buffer("doubt_limit", torch.tensor(torch.inf))
 
     def forward(self, pictures: Tensor, actions: Tensor) -> Outcome:
         """Logits for a step.
@@ -117,15 +112,6 @@ class Head(nn.Module):
     def sign_probabilities(self, outcome: Outcome) -> Tensor | None:
         """Those of rewards below, at and above 0, float32 (batch, 3); None where rewards are expected, not drawn."""
         return self._reward_probabilities(outcome) if self.config.rewards == "sign" else None
-
-    def doubt(self, outcome: Outcome) -> Tensor:
-        """How far the members' probabilities lie apart, float32 (batch,).
-
-        Their standard deviations, summed over termination and every class of reward: where no game ever ends, rewards
-        still tell a strange picture.
-        """
-        end, rewards = outcome.terminated.sigmoid(), outcome.rewards.softmax(-1)
-        return end.std(0, unbiased=False) + rewards.std(0, unbiased=False).sum(-1)
 
     def _reward_probabilities(self, outcome: Outcome) -> Tensor:
         return outcome.rewards.softmax(-1).mean(0)

@@ -11,7 +11,7 @@ class HeadConfig:
     rewards: Literal["sign", "symlog"] = "sign"
     """sign: three classes, sampled; symlog: two-hot bins, expected (Hafner et al., 2023)"""
     members: int = 3
-    """networks in the ensemble whose disagreement is the doubt"""
+    """networks in the ensemble whose mean probabilities count"""
     hidden: int = 128
     """width of a member"""
     dropout: float = 0.2

@@ -58,11 +58,12 @@ def test_an_address_where_no_cluster_is_is_refused_at_once(address, sentence):
         ),
         ("there:6379", "no", "There is no Ray cluster at there:6379"),
         (None, "object store too small", "--cluster.object-store-mb"),
+        (None, "The current node timed out during startup.", "busy .* give the same command again"),
     ],
 )
 def test_what_ray_refuses_is_one_sentence(address, raised, sentence, monkeypatch, tmp_path):
     def refuse(**arguments):
-        raise RuntimeError(raised)
+        raise Exception(raised)
 
     monkeypatch.setattr(ray, "init", refuse)
     monkeypatch.setattr(cluster, "check_answers", lambda address: None)

@@ -242,7 +242,7 @@ def test_the_adapter_comes_with_the_second_round_and_leaves_the_base_alone(run):
         assert (first / base).read_bytes() == (second / base).read_bytes()
     plain, adapted = (saved_model(run.folder / number).fused_state() for number in ("1", "2"))
     changed = {name.partition(".")[0] for name in plain if not torch.equal(plain[name], adapted[name])}
-    assert changed == {"denoiser", "head"}
+    assert changed == {"denoiser", "familiarity", "head"}
 
 
 def test_the_dreams_follow_the_learner(run):

@@ -64,6 +64,7 @@ def test_a_bases_networks_are_not_copied(saved):
         "adapter/adapter_model.safetensors",
         "conditioner.safetensors",
         "config.json",
+        "familiarity.safetensors",
         "head.safetensors",
         "latents.safetensors",
         "scheduler/scheduler_config.json",

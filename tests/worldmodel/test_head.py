@@ -128,20 +128,6 @@ def test_large_rewards_are_seen_by_their_sign():
     torch.testing.assert_close(judge.losses(seen, torch.tensor([400.0, -0.2]), ended, valid), clipped)
 
 
-def test_doubt_is_how_far_the_members_disagree():
-    pictures, actions = torch.randn(5, 3, 4, 4, 4), torch.zeros(5, dtype=torch.long)
-    with torch.no_grad():
-        alone, crowd = head(members=1), head(members=3)
-        assert (alone.doubt(alone(pictures, actions)) == 0).all()
-        assert (crowd.doubt(crowd(pictures, actions)) > 0).all()
-    torch.testing.assert_close(crowd.doubt(outcome([[1.0] * 3] * 2, [0.2, 0.6], count=1)), torch.tensor([0.2]))
-
-
-def test_where_no_game_ever_ends_the_members_still_disagree_about_rewards():
-    told = outcome([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25]], [1e-6, 1e-6], count=1)
-    torch.testing.assert_close(head().doubt(told), torch.tensor([0.25 + 0.125 + 0.125]), atol=1e-5, rtol=0)
-
-
 def test_pictures_actions_and_their_order_matter():
     judge = head()
     pictures, actions = torch.randn(5, 3, 4, 4, 4), torch.zeros(5, dtype=torch.long)

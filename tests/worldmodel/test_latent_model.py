@@ -177,7 +177,7 @@ def test_a_dream_of_the_counting_game_counts(windows):
     model.head = nn.Identity()
     model.head.forward = lambda pictures, actions: SimpleNamespace(pictures=pictures, actions=actions)
     model.head.draw = lambda outcome, _: (outcome.pictures, outcome.actions)
-    model.head.doubt = model.head.end_probability = model.head.sign_probabilities = lambda outcome: None
+    model.head.end_probability = model.head.sign_probabilities = lambda outcome: None
     first = read(windows.frames[:, CONTEXT - 1])
     dream = model.begin(windows.frames[:, :CONTEXT], windows.actions[:, : CONTEXT - 1], windows.mask[:, :CONTEXT])
     for step in range(1, 7):

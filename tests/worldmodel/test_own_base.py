@@ -28,7 +28,8 @@ def folder(tmp_path_factory):
 
 def taught() -> LatentWorldModel:
     model = tiny()
-    model.head.doubt_limit.fill_(0.5)
+    model.familiarity.learn(torch.randn(100, 2, *model.latent_shape))
+    model.familiarity.limit.fill_(0.5)
     model.left_out.fill_(0.1)
     return model
 

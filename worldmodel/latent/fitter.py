@@ -23,7 +23,7 @@ from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps
 from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
-from worldmodel.latent.measures import measure_doubt, measure_left_out, measure_recall
+from worldmodel.latent.measures import measure_familiarity, measure_left_out, measure_recall
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
 from worldmodel.latent.weighting import LossWeight
@@ -144,7 +144,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         if self._stage.makes_motion and self.model.config.scatter:
             measure_left_out(self.model, self._reader, self._segment)
         if self._fits_head:
-            measure_doubt(self.model, self._reader, self._segment)
+            measure_familiarity(self.model, self._reader, self._segment)
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
 from worldmodel.doubt import doubt_limit
-from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps, ends_recalled
+from worldmodel.latent.dreamed_steps import PAST, dream_steps, ends_recalled
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.scatter import left_out
 
@@ -18,6 +19,8 @@ Latents = Callable[[Windows], Segment]
 
 _COMPARED = 1024
 """steps by which it is measured what predictions leave out"""
+_FAMILIAR = 4096
+"""steps that teach what is familiar"""
 _DOUBTED, _DOUBT_BATCH = 8192, 512
 """steps whose doubt is measured, the newest, and how many at a time"""
 _FEWEST_ENDS, _RECALLED = 10, 256
@@ -41,17 +44,22 @@ def measure_left_out(model: LatentWorldModel, reader: BufferReader, latents: Lat
 
 
 @torch.no_grad()
-def measure_doubt(model: LatentWorldModel, reader: BufferReader, latents: Latents) -> None:
-    """Set the doubt that real play hardly ever exceeds."""
-    held_out = WindowSampler(reader, SEEN, 1, "held_out")
+def measure_familiarity(model: LatentWorldModel, reader: BufferReader, latents: Latents) -> None:
+    """Learn what is familiar from the play that is trained on, and how far from it play strays that is held out."""
+    train, held_out = (WindowSampler(reader, 1, 1, split) for split in ("train", "held_out"))
+    familiarity = model.familiarity
+    if train.num_steps < familiarity.least_pairs or not held_out.num_steps:
+        return
+    familiarity.learn(_pairs(latents(train.sample(_FAMILIAR, np.random.default_rng(0)))))
     steps = np.arange(held_out.num_steps)[-_DOUBTED:]
-    head, doubt = model.head, [np.zeros(0, np.float32)]
-    for part in np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH)):
-        seen = latents(held_out.at(part))
-        assert seen.latents is not None
-        doubt.append(head.doubt(head(seen.latents, seen.actions[:, -1])).cpu().numpy())
-    episode, time = held_out.where(steps)
-    head.doubt_limit.fill_(doubt_limit(np.concatenate(doubt), episode, time))
+    parts = np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH))
+    doubt = [familiarity(_pairs(latents(held_out.at(part)))).cpu().numpy() for part in parts]
+    familiarity.limit.fill_(doubt_limit(np.concatenate(doubt), *held_out.where(steps)))
+
+
+def _pairs(segment: Segment) -> Tensor:
+    assert segment.latents is not None
+    return segment.latents
 
 
 def measure_recall(model: LatentWorldModel, reader: BufferReader, latents: Latents, longest: int) -> float | None:

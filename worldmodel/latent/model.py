@@ -21,6 +21,7 @@ from worldmodel.latent.autoencoder import Autoencoder
 from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import condition, plain_denoiser
+from worldmodel.latent.familiarity import Familiarity
 from worldmodel.latent.origin import Origin
 from worldmodel.latent.own_base import adopt
 from worldmodel.latent.sampler import Sampler, build_sampler
@@ -44,7 +45,7 @@ class LatentDream(Dream):
 
 
 class LatentWorldModel(WorldModel):
-    """Autoencoder, denoiser and head.
+    """Autoencoder, denoiser and head, and what is familiar to them.
 
     Attributes:
         denoiser: Predicts the next latent from its noise.
@@ -81,6 +82,7 @@ class LatentWorldModel(WorldModel):
         check_adapter(self.denoiser, config.adapter)
         self.sampler = build_sampler(config.sampler, base.schedule)
         self.head = Head(config.head, *self.latent_shape, action_spec)
+        self.familiarity = Familiarity(*self.latent_shape)
         if base.learned:
             adopt(self, base.learned)
         self.register_buffer("left_out", torch.zeros(1, self.autoencoder.channels, 1, 1))
@@ -116,7 +118,7 @@ class LatentWorldModel(WorldModel):
     @property
     def doubt_limit(self) -> Tensor:
         """See `WorldModel.doubt_limit`; measured on held-out play after every fit."""
-        return self.head.doubt_limit
+        return self.familiarity.limit
 
     @property
     def guidance(self) -> float:
@@ -372,9 +374,8 @@ class LatentWorldModel(WorldModel):
         head = self.head
         outcome = self.by(head)(latents, actions)
         rewards, terminated = head.draw(outcome, generator)
-        return Step(
-            rewards, terminated, head.doubt(outcome), head.end_probability(outcome), head.sign_probabilities(outcome)
-        )
+        doubt = self.familiarity(latents[:, -2:])
+        return Step(rewards, terminated, doubt, head.end_probability(outcome), head.sign_probabilities(outcome))
 
     def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         told = self.told(seen, actions, level)

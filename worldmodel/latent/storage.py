@@ -6,6 +6,7 @@ scheduler/                diffusers' own folder
 conditioner.safetensors   what the base was given: embeddings of actions, noise level and position
 latents.safetensors       statistics of the latents, and of what predictions of them leave out
 head.safetensors          reward and termination
+familiarity.safetensors   what real play looks like, and how far it hardly ever strays
 adapter/                  peft's own folder, with the modules trained in full; it names its base by the base's hash
 
 A network of a base from elsewhere is not copied as long as nothing in it was trained in full: it is found again by the
@@ -38,7 +39,7 @@ from worldmodel.latent.origin import Marks
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 5
+FORMAT = 6
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
@@ -109,6 +110,7 @@ def _save_parts(model: LatentWorldModel, folder: Path, variant: str | None) -> N
     _save({name: tensor for name, tensor in base.items() if is_addition(name)}, folder / "conditioner.safetensors")
     _save(_statistics(model), folder / "latents.safetensors")
     _save(model.head.state_dict(), folder / "head.safetensors")
+    _save(model.familiarity.state_dict(), folder / "familiarity.safetensors")
     if isinstance(model.denoiser, PeftModel):
         model.denoiser.peft_config["default"].base_model_name_or_path = card.base
         # Left to itself, peft asks the hub whether the base's vocabulary has grown.
@@ -205,6 +207,7 @@ def _fill(model: LatentWorldModel, folder: Path, own: tuple[str, ...], variant: 
     for name, statistic in _statistics(model).items():
         statistic.copy_(statistics[name])
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    model.familiarity.load_state_dict(load_file(folder / "familiarity.safetensors"))
     try:
         model.scheduler = _read_scheduler(folder / "scheduler")
     except UserError as error:

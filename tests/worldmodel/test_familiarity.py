@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from playing import SIZE, buffer_of, counted
+from tiny import random_segment, tiny
+
+from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.latent.familiarity import Familiarity
+from worldmodel.latent.measures import measure_familiarity
+
+SHAPE = (4, 4, 4)
+SPREAD = 3.0
+
+
+def pairs(number, seed, spread=SPREAD):
+    """Latents that move together along 8 directions, always the same ones, and tremble a little; 2 in a row."""
+    directions = torch.linalg.qr(torch.randn(128, 8, generator=torch.Generator().manual_seed(7)))[0]
+    generator = torch.Generator().manual_seed(seed)
+    along = spread * torch.randn(number, 8, generator=generator) @ directions.T
+    return (5 + along + 0.1 * torch.randn(number, 128, generator=generator)).unflatten(1, (2, *SHAPE))
+
+
+@pytest.fixture(scope="module")
+def knows():
+    familiarity = Familiarity(*SHAPE)
+    familiarity.learn(pairs(2000, 0))
+    return familiarity
+
+
+def test_distances_are_counted_in_spreads(knows):
+    """Of a vector with as many independent numbers of unit variance, the mean square is their number."""
+    assert knows(pairs(500, 1)).square().mean().item() == pytest.approx(128, rel=0.1)
+
+
+def test_where_play_varies_little_a_small_step_is_strange(knows):
+    real = pairs(200, 1)
+    trembling = 0.3 * torch.nn.functional.normalize(torch.randn(200, 128), dim=1).view_as(real) * 128**0.5
+    assert (knows(real + trembling) > knows(real).max()).all()
+    far_along = pairs(200, 1, spread=1.5 * SPREAD)
+    assert (far_along - real).norm() > trembling.norm()
+    assert (knows(far_along) < knows(real).max()).float().mean() > 0.9
+
+
+def test_a_picture_that_does_not_follow_the_one_before_is_strange(knows):
+    real = pairs(200, 1)
+    unrelated = torch.stack([real[:, 0], real[:, 1].roll(1, 0)], dim=1)
+    for each in (0, 1):
+        assert torch.equal(unrelated[:, each].sort(0).values, real[:, each].sort(0).values), "every one of them is real"
+    assert (knows(unrelated) > knows(real).max()).float().mean() > 0.9
+
+
+def test_the_same_play_brings_the_same_distances(knows):
+    torch.manual_seed(5)
+    again = Familiarity(*SHAPE)
+    again.learn(pairs(2000, 0))
+    assert torch.equal(again(pairs(5, 1)), knows(pairs(5, 1)))
+
+
+def test_play_in_which_nothing_moves_makes_every_change_strange():
+    familiarity = Familiarity(*SHAPE)
+    still = torch.ones(100, 2, *SHAPE)
+    familiarity.learn(still)
+    assert (familiarity(still[:3]) == 0).all()
+    assert (familiarity(still[:3] + 0.1) > 100).all()
+
+
+def test_latents_smaller_than_the_number_of_directions_will_do():
+    familiarity = Familiarity(1, 2, 2)
+    play = torch.randn(1000, 2, 1, 2, 2)
+    familiarity.learn(play)
+    assert familiarity(play).square().mean().item() == pytest.approx(8, rel=0.1)
+
+
+def latents_of(model, reader):
+    def latents(windows):
+        seen = segment(reader, windows)
+        return replace(seen, latents=model.autoencoder.encode(seen.frames.flatten(0, 1)).unflatten(0, seen.mask.shape))
+
+    return latents
+
+
+def test_it_is_learned_from_what_is_trained_on_and_limited_by_what_is_held_out(tmp_path, monkeypatch):
+    reader = buffer_of(tmp_path, [counted(tag % 100) for tag in range(600)])
+    model, drawn = tiny(frame_size=SIZE), []
+    monkeypatch.setattr(Familiarity, "learn", lambda self, pairs: drawn.append(pairs))
+    monkeypatch.setattr("worldmodel.latent.measures.doubt_limit", lambda doubt, *where: len(doubt))
+    measure_familiarity(model, reader, latents_of(model, reader))
+    assert [part.shape[1:] for part in drawn] == [(2, *model.latent_shape)]
+    held_out = WindowSampler(reader, 1, 1, "held_out").num_steps
+    assert 0 < held_out < reader.num_steps / 5
+    assert model.doubt_limit == held_out
+
+
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_too_little_play_leaves_every_dream_believed(tmp_path, episodes):
+    reader = buffer_of(tmp_path, [counted(tag) for tag in range(episodes)])
+    model = tiny(frame_size=SIZE)
+    measure_familiarity(model, reader, latents_of(model, reader))
+    assert model.doubt_limit == np.inf
+
+
+def test_a_dream_is_doubted_by_its_last_two_pictures():
+    model, windows = tiny(), random_segment()
+    begun = model.begin(windows.frames[:, : model.context], windows.actions[:, : model.context - 1],
+                        windows.mask[:, : model.context])  # fmt: skip
+    dream, step = model.step(begun, windows.actions[:, model.context - 1], torch.Generator().manual_seed(0))
+    torch.testing.assert_close(step.doubt, model.familiarity(dream.latents[:, -2:]))
+    read = model.read(windows.frames[:, :3], windows.actions[:, :2], windows.mask[:, :3])
+    seen = model.autoencoder.encode(windows.frames[:, 1:3].flatten(0, 1)).unflatten(0, (-1, 2))
+    torch.testing.assert_close(read.doubt, model.familiarity(seen))
