@@ -86,9 +86,12 @@ def learning_curves(
     figure, axes = plot(label, "real return")
     for row, name in names.items():
         _draw_row(axes, comparison, row, name, where)
-    axes.set_xscale("symlog", linthresh=100, subs=(2, 5))
+    lowest, highest = axes.dataLim.intervalx
+    # Within a decade hardly a place of a logarithmic axis would bear a number.
+    if highest > 10 * max(lowest, 1):
+        axes.set_xscale("symlog", linthresh=100, subs=(2, 5))
+        axes.xaxis.set_minor_formatter(_WHOLE)
     axes.xaxis.set_major_formatter(_WHOLE)
-    axes.xaxis.set_minor_formatter(_WHOLE)
     axes.legend(fontsize="small")
     return figure
 

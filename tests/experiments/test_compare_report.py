@@ -81,6 +81,16 @@ def test_the_curves_stand_at_their_real_steps(compared):
     np.testing.assert_allclose(np.asarray(drawn.get_ydata(), float), [95.0, 460 / 3])
 
 
+@pytest.mark.parametrize(("last", "scale"), [(100_000, "linear"), (1_000_000, "symlog")])
+def test_the_axis_of_steps_bears_numbers_however_far_it_reaches(compared, last, scale):
+    names = names_of(compared, CompareSettings())
+    figure = learning_curves(compared, names, "steps", lambda point: 60_000 if point.real_steps < 6000 else last)
+    axes = figure.axes[0]
+    assert axes.get_xscale() == scale
+    figure.canvas.draw()
+    assert len([label for label in axes.get_xticklabels(which="both") if label.get_text()]) > 2
+
+
 def test_atari_is_put_on_the_human_scale_over_games():
     settings = replace(PRESETS["atari"](), game=GameSettings("ALE/Pong-v5"), model=LatentConfig())
     pong = comparison("ALE/Pong-v5", imagination=[result(14.6), result(14.6)], random=[result(-20.7)])
