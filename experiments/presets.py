@@ -101,8 +101,16 @@ def freeway() -> Settings:
 
 
 def pong() -> Settings:
-    """Pong on two CPU cores."""
-    return _on_two_cores("ALE/Pong-v5", hold=16)
+    """Pong on two CPU cores, from so little play that PPO without a model has hardly begun to learn."""
+    game = _on_two_cores("ALE/Pong-v5", hold=16)
+    return replace(
+        game,
+        # Most play is the agent's own: what it makes the dream pay, and the game does not, it shows in the next round.
+        rounds=5,
+        collect=replace(game.collect, first_steps=12_000, steps=7000),
+        fit=replace(game.fit, autoencoder_steps=2000, first_steps=3500, steps=2000, head_steps=1000),
+        imagine=replace(game.imagine, minibatch=128, steps=98_304),
+    )
 
 
 def _on_two_cores(game: str, hold: int) -> Settings:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.neural_vector import NeuralVectorEnv
-from rl.players import Glimpse, Players, View
-from rl.policies import Policy, PolicySnapshot
+from rl.players import Glimpse, Player, Players, View
+from rl.policies import PolicySnapshot, PolicySpec
 from rl.statistics import Evaluation
+from worldmodel.spaces import ActionSpec
 
 _REMEMBERED = 4
 """newest observations of a dream's context that a policy sees before its first step, if it does not stack more"""
@@ -48,26 +49,46 @@ def play_dreams(
     Raises:
         UserError: If the policy does not suit the model, or the folder has no starts.
     """
-    spec, stack = policy.spec, max(policy.spec.stack, _REMEMBERED)
+    spec, stack = policy.spec, remembered(policy.spec)
     envs = NeuralVectorEnv(
         world_model, dreams, observation=spec.observation, stack=stack, horizon=horizon, render_mode="rgb_array"
     )
-    player = Players(envs.action_spec).trained(policy, world_model, greedy)
-    # In the dream latents come as they are, without an encoder.
-    view = player.view if spec.network == "recurrent" else View(spec.stack)
+    player = dreamer(policy, world_model, envs.action_spec, greedy)
     observations, _ = envs.reset(seed=seed)
-    view.start(_glimpses(observations, stack))
-    return _play(envs, player.policy, view, stack, np.random.default_rng(seed))
+    player.view.start(glimpses(observations, stack))
+    return _play(envs, player, stack, np.random.default_rng(seed))
 
 
-def _play(envs: NeuralVectorEnv, policy: Policy, view: View, stack: int, rng: np.random.Generator) -> DreamGames:
+def dreamer(policy: PolicySnapshot, world_model: Path, spec: ActionSpec, greedy: bool = False) -> Player:
+    """A policy that plays in dreams, where latents come as they are, without an encoder.
+
+    Raises:
+        UserError: If the policy does not suit the model.
+    """
+    player = Players(spec).trained(policy, world_model, greedy)
+    return player if policy.spec.network == "recurrent" else Player(player.policy, View(policy.spec.stack))
+
+
+def remembered(spec: PolicySpec) -> int:
+    """Newest observations of a context that such a policy is shown before a dream's first step."""
+    return max(spec.stack, _REMEMBERED)
+
+
+def glimpses(stacked: NDArray[Any], stack: int) -> Sequence[Glimpse]:
+    """Stacked observations one after another, as those of games of which nothing was seen before."""
+    parts = np.split(stacked, stack, axis=-1)
+    return [Glimpse(part, np.full(len(part), time == 0)) for time, part in enumerate(parts)]
+
+
+def _play(envs: NeuralVectorEnv, player: Player, stack: int, rng: np.random.Generator) -> DreamGames:
+    policy, view = player.policy, player.view
     rows = np.arange(envs.num_envs)
     returns, lengths = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     over, ended = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
     film = [_first(envs)]
     while not over.all():
         observations, rewards, terminated, truncated, _ = envs.step(policy.act(view.of(rows), rng))
-        view.look(_glimpses(observations, stack)[-1], rows)
+        view.look(glimpses(observations, stack)[-1], rows)
         film += [] if over[0] else [_first(envs)]
         returns += np.where(over, 0, rewards)
         lengths += ~over
@@ -75,12 +96,6 @@ def _play(envs: NeuralVectorEnv, policy: Policy, view: View, stack: int, rng: np
         over |= terminated | truncated
     judged = Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
     return DreamGames(judged, float(ended.mean()), np.stack(film))
-
-
-def _glimpses(stacked: NDArray[Any], stack: int) -> Sequence[Glimpse]:
-    """Stacked observations one after another, as those of games of which nothing was seen before."""
-    parts = np.split(stacked, stack, axis=-1)
-    return [Glimpse(part, np.full(len(part), time == 0)) for time, part in enumerate(parts)]
 
 
 def _first(envs: NeuralVectorEnv) -> NDArray[np.uint8]:

@@ -86,7 +86,7 @@ def test_a_memory_is_filled_with_the_context_before_the_first_step(watched):
     play_dreams("", snapshot, 3, horizon=2)
     view = rl.dream_play.Players(FRAMES.actions).trained(snapshot, None).view
     seen = Game(horizon=2, stack=4).seen()
-    view.start(rl.dream_play._glimpses(seen, 4))
+    view.start(rl.dream_play.glimpses(seen, 4))
     np.testing.assert_allclose(watched[0], view.of(np.arange(3)))
 
 

@@ -83,3 +83,37 @@ def test_the_reconstruction_loss_looks_where_the_weight_is():
 
     assert loss(torch.zeros_like(upper)) == 0
     torch.testing.assert_close((loss(upper) + loss(2 - upper)) / 2, loss(torch.ones_like(upper)))
+
+
+def far(times=1e4):
+    """An autoencoder whose raw latents lie far beyond what its decoder tells apart."""
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(build_vae(CONFIG.autoencoder))
+    with torch.no_grad():
+        for parameter in list(autoencoder.vae.encoder.parameters())[-2:]:
+            parameter.mul_(times)
+    return autoencoder
+
+
+def test_latents_that_run_away_are_called_back():
+    autoencoder, frames = far(), noise_frames(2)
+    before = autoencoder.raw(frames).abs().max()
+    assert before > 10
+    optimizer = torch.optim.SGD(autoencoder.vae.encoder.parameters(), 1e-4)
+    # No pixel counts: the reconstruction has nothing to say.
+    loss = autoencoder.reconstruction_loss(frames, torch.zeros(2, 1, 16, 16))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(autoencoder.vae.encoder.parameters(), 1.0)
+    optimizer.step()
+    assert loss > 1
+    assert autoencoder.raw(frames).abs().max() < before
+
+
+def test_latents_of_a_base_may_reach_as_far_as_they_do():
+    autoencoder, frames = far(), noise_frames(2)
+    autoencoder.let_reach(frames)
+    assert autoencoder.reach == autoencoder.raw(frames).abs().max() > 10
+    assert autoencoder.reconstruction_loss(frames, torch.zeros(2, 1, 16, 16)) < 1e-3
+    fresh = far(times=1)
+    fresh.let_reach(frames)
+    assert fresh.reach == 3

@@ -15,6 +15,8 @@ Vae: TypeAlias = AutoencoderTiny | AutoencoderKL
 
 _BATCH = {"cpu": 2**22, "cuda": 2**27}
 """Numbers in the widest activation of a batch: what a CPU's caches hold, and half a gigabyte of a GPU's memory."""
+_REACH = 3.0
+"""diffusers' `AutoencoderTiny` decodes 3 tanh(latent / 3)"""
 
 
 def build_vae(config: AutoencoderConfig) -> AutoencoderTiny:
@@ -37,6 +39,7 @@ class Autoencoder(nn.Module):
         change: float32, (1, channels, 1, 1): spread of the change between two frames' latents.
         channels: Of a latent.
         scale: Pixels on a side of a latent's cell.
+        reach: How far raw latents may lie from zero at no cost, when it is trained.
     """
 
     mean: Tensor
@@ -57,6 +60,7 @@ class Autoencoder(nn.Module):
         self.channels: int = vae.config.latent_channels
         self.scale = scale_of(vae.config)
         self._width = _widths(vae.config)[0]
+        self.reach = _REACH
         self._factor = vae.config.scaling_factor
         self._offset = vae.config.get("shift_factor") or 0.0
         for name in ("mean", "std", "change"):
@@ -90,7 +94,10 @@ class Autoencoder(nn.Module):
     def reconstruction_loss(self, frames: Tensor, weight: Tensor) -> Tensor:
         """Weighted squared and absolute error through latents shaken by a tenth of their spread.
 
-        The shaking keeps the latents smooth, so that a small error in a dreamed latent stays small in its picture.
+        The shaking keeps the latents smooth, so that a small error in a dreamed latent stays small in its picture. But
+        a decoder that squashes its latents is best shielded from it by latents that are signs alone: left to
+        themselves they run away within a hundred updates, to 1e12 and pictures of nothing (Breakout). So what lies
+        beyond `reach` costs the square of its excess.
 
         Args:
             frames: uint8, (n, height, width, 3).
@@ -100,7 +107,12 @@ class Autoencoder(nn.Module):
         latents = self._encoded(images)
         shaken = latents + 0.1 * latents.detach().std() * torch.randn_like(latents)
         error = self._decoded(shaken) - images
-        return (weight * (error.square() + 0.1 * error.abs())).mean()
+        excess = (latents.float().abs() - self.reach).relu()
+        return (weight * (error.square() + 0.1 * error.abs())).mean() + excess.square().mean()
+
+    def let_reach(self, frames: Tensor) -> None:
+        """Let latents reach, from here on, as far as those of `frames` do: a base's may, which was trained so."""
+        self.reach = max(self.raw(frames).abs().max().item(), _REACH)
 
     @torch.no_grad()
     def standardise(self, raw: Tensor, following: Tensor) -> None:

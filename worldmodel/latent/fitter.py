@@ -32,6 +32,8 @@ from worldmodel.watch import LossWatch
 
 _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
+_SEEN = 256
+"""frames whose latents say how far latents may reach"""
 
 
 class LatentFitter(Updates[Courses | Segment | PictureBatch]):
@@ -120,6 +122,8 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         elif stage.name == "adapter":
             self.model.adapt()
         self.model.to(self._device)
+        if stage.name == "autoencoder":
+            self.model.autoencoder.let_reach(self._pictures.sample(_SEEN, self._rng).frames.to(self._device))
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
         self._compute_by(self.model.denoiser)

@@ -1,0 +1,135 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from counting import NUM_ACTIONS, CountingWorldModel, length_of, read, reward_of
+from pixel_dreams import FRAMES, RECURRENT, world_model
+from pixel_dreams import SIZE as TINY
+from pixel_dreams import policy as tiny_policy
+from test_collector import ENCODED, GAME, SEEN
+from test_policies import biased, snapshot
+
+from rl.promise import Course, Promises
+from rl.real_moments import RealPlay, play_for_real
+from worldmodel.errors import UserError
+from worldmodel.families import load_world_model
+
+SIZE, CONTEXT, HORIZON = 16, 4, 6
+
+
+def promises(folder, model=None, **changes):
+    settings = {"horizon": HORIZON, "moments": 40, "seed": 3} | changes
+    return Promises(GAME, folder, model or CountingWorldModel(CONTEXT, SIZE), **settings)
+
+
+def play(folder, steps=60, policy=None):
+    policy = policy or snapshot(SEEN)
+    return play_for_real(GAME, folder, policy, (SIZE, SIZE), 3, steps, np.random.default_rng(0))
+
+
+class Flatterer(CountingWorldModel):
+    """Pays 1 more for the last action, but where it is taken for the real game's sake: at odd counts."""
+
+    def step(self, dream, actions, generator=None):
+        after, outcome = super().step(dream, actions, generator)
+        outcome.rewards[(dream.count % 2 == 1)] += 1
+        return after, outcome
+
+
+@pytest.mark.parametrize("action", range(NUM_ACTIONS))
+def test_a_perfect_dream_promises_what_the_game_keeps(tmp_path, action):
+    kept = promises(tmp_path).ask("always", biased(SEEN, 99.0 * np.eye(NUM_ACTIONS)[action]), 3, 60)
+    assert kept.real == kept.replayed == kept.dreamed
+    assert kept.horizons == (2, 3, 5, 6)
+    assert len(kept.real.means) == 4 and list(kept.real.means) == sorted(kept.real.means)
+    assert kept.real.low < kept.real.means[-1] < kept.real.high
+
+
+def test_in_a_perfect_dream_the_same_actions_bring_the_same_whoever_plays(tmp_path):
+    kept = promises(tmp_path).ask("by chance", snapshot(SEEN), 3, 60)
+    assert kept.real == kept.replayed
+    assert kept.dreamed.means[-1] == pytest.approx(kept.real.means[-1], rel=0.1)
+
+
+def test_a_dream_that_flatters_is_found_out(tmp_path):
+    kept = promises(tmp_path, Flatterer(CONTEXT, SIZE)).ask("by chance", snapshot(SEEN), 3, 60)
+    assert kept.replayed.means[-1] - kept.real.means[-1] == pytest.approx(HORIZON / 2, abs=1)
+
+
+def test_the_dream_is_played_by_what_it_shows(tmp_path, monkeypatch):
+    """An agent that watched the real game on, or looked too late, would do other things."""
+    seen = []
+    model = CountingWorldModel(CONTEXT, SIZE)
+    observe = model.observe
+    monkeypatch.setattr(model, "observe", lambda *told: seen.append(observe(*told)) or seen[-1])
+    promises(tmp_path, model).ask("always", biased(SEEN, [0.0, 99.0, 0.0]), 3, 60)
+    assert len(seen) == HORIZON
+    assert all((read(frames).action == 1).all() for frames in seen)
+
+
+def test_latents_are_seen_through_the_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr("worldmodel.families.load_world_model", lambda folder: CountingWorldModel(CONTEXT, SIZE))
+    policy = snapshot(replace(ENCODED, encoder_hash="counting"))
+    kept = promises(tmp_path).ask("latents", policy, 3, 60)
+    assert kept.real == kept.replayed
+
+
+@pytest.mark.parametrize("spec", [FRAMES, RECURRENT], ids=lambda spec: spec.network)
+def test_every_kind_of_agent_and_model_can_be_asked(tmp_path, spec):
+    folder = world_model(tmp_path / "model")
+    asked = Promises(GAME, folder, load_world_model(folder).eval(), horizon=3, moments=5)
+    first, again = (asked.ask("tiny", tiny_policy(spec), 2, 20) for _ in range(2))
+    assert first == again
+    assert TINY == SIZE
+
+
+def test_play_that_is_too_short_is_refused(tmp_path):
+    with pytest.raises(UserError, match="5 real steps a game hold no 6 to dream: play longer"):
+        promises(tmp_path).ask("hasty", snapshot(SEEN), 3, 5)
+
+
+def test_moments_are_spread_over_games_and_none_is_past_an_end(tmp_path):
+    played = play(tmp_path)
+    time, game = played.moments(400, HORIZON, np.random.default_rng(0))
+    told = read(played.frames[time, game])
+    assert (told.count < length_of(told.tag)).all()
+    assert time.max() == 60 - HORIZON and time.min() == 0
+    assert len({(int(tag), int(g)) for tag, g in zip(told.tag, game, strict=True)}) > 4
+    assert 0 in told.count and (told.count == length_of(told.tag) - 1).any()
+
+
+def test_what_lies_ahead_ends_with_the_game(tmp_path):
+    played = play(tmp_path)
+    time, game = played.moments(100, HORIZON, np.random.default_rng(0))
+    actions, rewards = played.ahead(time, game, HORIZON)
+    told = read(played.frames[time, game])
+    step = np.arange(HORIZON)
+    count = told.count[:, None] + step
+    expected = np.where(count < length_of(told.tag)[:, None], reward_of(count, actions), 0)
+    np.testing.assert_array_equal(rewards, expected)
+    assert (expected == 0).any()
+
+
+def test_contexts_are_those_of_the_game_that_is_on(tmp_path):
+    played = play(tmp_path)
+    time, game = played.moments(200, HORIZON, np.random.default_rng(0))
+    starts = played.starts(time, game, CONTEXT)
+    # The counting model refuses what does not belong together.
+    told = (torch.from_numpy(array) for array in (starts.frames, starts.actions, starts.mask))
+    CountingWorldModel(CONTEXT, SIZE).begin(*told)
+    counted = read(starts.frames[:, -1]).count
+    np.testing.assert_array_equal(starts.mask.sum(1), np.minimum(counted + 1, CONTEXT))
+
+
+def test_games_that_follow_each_other_at_once_are_told_apart():
+    over = np.array([[0], [1], [0], [1], [0], [0]], np.bool_)
+    frames = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1, 1)
+    played = RealPlay(frames, np.zeros((6, 1), np.int64), np.ones((6, 1), np.float32), over)
+    assert played.begun[:, 0].tolist() == [0, 0, 0, 3, 3, 5, 5]
+
+
+def test_a_course_by_hand():
+    course = Course.of(np.array([[1, 2, 0, 1], [0, 0, 0, 2]], np.float32), (2, 4))
+    assert course.means == (1.5, 3.0)
+    assert (course.low, course.high) == (2.0, 4.0)
