@@ -13,6 +13,8 @@ from experiments.config import read_config
 from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, machine
+from rl.policies import load_policy
+from rl.promise import Promise, Promises
 from rl.ranking import Arena, Standing, contenders, correlate
 from rl.round_report import Film, load_report
 from rl.run_folder import finished_rounds
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
 _FILMS = 4
 _FILM_FRAMES = 24
 _STARTS = 64
+_MOMENTS = 256
+"""moments of an agent's real games that dreams go on from"""
+_SIDE_BY_SIDE = 8
+_HORIZONS = 8
+"""those games together last so many times longer than such a dream, each"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,11 @@ class Subject:
     round: int
     model: WorldModel
     reader: BufferReader
+
+    @property
+    def folder(self) -> Path:
+        """The round's folder."""
+        return self.run / "rounds" / f"{self.round:03d}"
 
     @property
     def device(self) -> torch.device:
@@ -107,6 +119,7 @@ def measure(options: "Options", command: str, console: Console) -> Measured:
     with progress.phase("doubt", 1):
         alarmed = tuple(_alarms(subject, seed))
     standings = tuple(_standings(options, subject, progress)) if options.games else ()
+    promise = _promise(subject, seed, progress) if options.games else None
     results = FidelityResults(
         game=subject.settings.game.id,
         run=subject.run.name,
@@ -122,6 +135,7 @@ def measure(options: "Options", command: str, console: Console) -> Measured:
         outcomes=outcomes,
         standings=standings,
         correlation=correlate([s.dreamed.mean for s in standings], [s.real.mean for s in standings]),
+        promise=promise,
         alarms=alarmed,
         training=tuple(TrainingGap.of(load_report(f / "report.json")) for f in finished_rounds(subject.run)),
     )
@@ -181,7 +195,7 @@ def _standings(options: "Options", subject: Subject, progress: ConsoleProgress) 
     beginnings = draw_starts(subject.reader, _STARTS, subject.model.context, rng, StartMix(0.0, 0.0, 1.0))
     arena = Arena(
         subject.settings.game,
-        subject.run / "rounds" / f"{subject.round:03d}" / "world_model",
+        subject.folder / "world_model",
         beginnings,
         games=options.games,
         horizon=options.horizon,
@@ -193,6 +207,24 @@ def _standings(options: "Options", subject: Subject, progress: ConsoleProgress) 
             standing = arena.meet(contender)
             advance(options.games, real=standing.real.mean, dreamed=standing.dreamed.mean)
         yield standing
+
+
+def _promise(subject: Subject, seed: int, progress: ConsoleProgress) -> Promise:
+    horizon = subject.settings.imagine.horizon
+    promises = Promises(
+        subject.settings.game,
+        subject.folder / "world_model",
+        subject.model,
+        horizon=horizon,
+        moments=_MOMENTS,
+        seed=seed,
+        device=subject.device,
+    )
+    with progress.phase("promise", 1) as advance:
+        policy = load_policy(subject.folder / "policy")
+        asked = promises.ask(f"round {subject.round}, sampled", policy, _SIDE_BY_SIDE, _HORIZONS * horizon)
+        advance(1, real=asked.real.means[-1], dreamed=asked.dreamed.means[-1])
+    return asked
 
 
 def _alarms(subject: Subject, seed: int) -> Iterator[RoundAlarms]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rl.promise import Promise
 from rl.ranking import Correlation, Standing
 from rl.round_report import RoundReport
 from worldmodel.metrics.alarms import Alarms
@@ -75,6 +76,8 @@ class FidelityResults:
         outcomes: Ends and rewards, by what they were told from.
         standings: The returns of the same players in the dream and in the real game.
         correlation: Of their means.
+        promise: What the dream promises the round's agent, and what the real game pays it; None where no returns were
+            asked for.
         alarms: What would be doubted of real play, by the world model of every round.
         training: Imagined and real returns as the run went on.
     """
@@ -93,5 +96,6 @@ class FidelityResults:
     outcomes: tuple[OutcomeScores, ...]
     standings: tuple[Standing, ...]
     correlation: Correlation
+    promise: Promise | None
     alarms: tuple[RoundAlarms, ...]
     training: tuple[TrainingGap, ...]

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.table import new_table
+from rl.promise import Promise
 from rl.ranking import Correlation, Standing
 from rl.statistics import Evaluation
 from worldmodel.doubt import STRETCH
@@ -34,6 +35,8 @@ def _tables(results: FidelityResults) -> Iterator[Table]:
     yield outcome_table(results.outcomes)
     if results.standings:
         yield standings_table(results.standings, results.correlation)
+    if results.promise:
+        yield promise_table(results.promise)
     yield alarms_table(results.alarms)
     yield training_table(results.training)
 
@@ -107,6 +110,27 @@ def standings_table(standings: Sequence[Standing], correlation: Correlation) -> 
     table.caption = (
         f"{len(standings)} players: correlation {pearson}, of their ranks {spearman}; of all ways to pair the same"
         f" returns at random, a share of {chance} correlates as well."
+    )
+    return table
+
+
+def promise_table(promise: Promise) -> Table:
+    """What the dream promises its agent."""
+    columns = (*(f"{horizon} steps" for horizon in promise.horizons), "95% interval")
+    table = _columns(
+        f"What the dream promises its agent ({promise.player}): mean return of the next", "played", columns
+    )
+    rows = {
+        "by the agent, in the real game": promise.real,
+        "as it did there, in the dream": promise.replayed,
+        "by the agent, in the dream": promise.dreamed,
+    }
+    for name, course in rows.items():
+        table.add_row(name, *(_told(mean) for mean in course.means), f"{course.low:.2f} to {course.high:.2f}")
+    table.caption = (
+        f"All three from the same {promise.moments} moments of the agent's real games. A last row above the first is"
+        " a promise that the game does not keep; where the second is right, the agent has found what the dream gets"
+        " wrong."
     )
     return table
 

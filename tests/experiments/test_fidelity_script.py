@@ -71,6 +71,9 @@ def test_everything_is_written_and_can_be_read_again(measured):
         "round 1, sampled",
     ]
     assert all(len(standing.dreamed.returns) == 2 for standing in results.standings)
+    assert results.promise is not None
+    assert (results.promise.player, results.promise.moments) == ("round 1, sampled", 256)
+    assert results.promise.horizons[-1] == MINIATURE.imagine.horizon
     assert [(row.round, row.alarms) for row in results.alarms] == [(1, None)], "no play came after the only round"
     training = [(row.round, row.imagined_return, row.real_return, row.random_return) for row in results.training]
     assert training == [(1, 40.0, 50.0, 20.0)]
@@ -92,6 +95,7 @@ def test_every_metric_has_its_baseline_beside_it(measured):
         "baseline: what other noise costs",
         "none: last frame copied",
         "median reward",
+        "by the agent, in the real game",
         "at random, a share of",
     ):
         assert row in text
@@ -108,7 +112,7 @@ def test_plots_and_films_lie_beside_the_page(measured):
 def test_without_games_there_are_no_returns_and_it_lands_in_the_run(run):
     assert run_main(fidelity.main, [str(run), *QUICK, "--games", "0", "--round", "1"]) == 0
     stored = json.loads((run / "report" / "fidelity" / "fidelity.json").read_text())
-    assert (stored["standings"], stored["frechet"]) == ([], [])
+    assert (stored["standings"], stored["promise"], stored["frechet"]) == ([], None, [])
     assert not (run / "report" / "fidelity" / "returns.png").exists()
 
 
