@@ -217,6 +217,7 @@ def _promise(subject: Subject, seed: int, progress: ConsoleProgress) -> Promise:
         subject.model,
         horizon=horizon,
         moments=_MOMENTS,
+        signs_alone=subject.settings.signs_alone,
         seed=seed,
         device=subject.device,
     )

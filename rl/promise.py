@@ -85,6 +85,7 @@ class Promises:
         *,
         horizon: int,
         moments: int,
+        signs_alone: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -96,12 +97,13 @@ class Promises:
             model: The same, ready to dream on `device`.
             horizon: Steps of a dream.
             moments: Dreams, all at a time.
+            signs_alone: The dream pays no more than the signs of rewards, and so is the real game taken to.
             seed: Seeds every random number.
             device: Where the model is.
         """
         self._device = torch.device(device)
         self._game, self._folder, self._model = game, world_model, model
-        self._horizon, self._moments, self._seed = horizon, moments, seed
+        self._horizon, self._moments, self._signs, self._seed = horizon, moments, signs_alone, seed
 
     def ask(self, name: str, policy: PolicySnapshot, games: int, steps: int) -> Promise:
         """Let an agent act by chance, as its policy has it, in `games` real games for `steps` steps each, and dream.
@@ -113,12 +115,13 @@ class Promises:
         play = play_for_real(self._game, self._folder, policy, _size(self._model), games, steps, rng)
         time, game = play.moments(self._moments, self._horizon, rng)
         starts = play.starts(time, game, self._model.context)
-        actions, rewards = play.ahead(time, game, self._horizon)
+        actions, paid = play.ahead(time, game, self._horizon)
+        real = np.sign(paid) if self._signs else paid
         pool = self._pool(starts, policy)
         replayed = self._dream(pool, lambda step: actions[:, step], _nobody)
         dreamed = self._played(pool, policy, rng)
         horizons = tuple(-(-self._horizon * part // _PARTS) for part in range(1, _PARTS + 1))
-        courses = (Course.of(paid, horizons) for paid in (rewards, replayed, dreamed))
+        courses = (Course.of(rewards, horizons) for rewards in (real, replayed, dreamed))
         return Promise(name, horizons, self._moments, *courses)
 
     def _pool(self, starts: Starts, policy: PolicySnapshot) -> StartPool:

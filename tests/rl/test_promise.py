@@ -57,6 +57,13 @@ def test_a_dream_that_flatters_is_found_out(tmp_path):
     assert kept.replayed.means[-1] - kept.real.means[-1] == pytest.approx(HORIZON / 2, abs=1)
 
 
+def test_a_dream_that_pays_signs_is_held_against_signs(tmp_path):
+    kept = promises(tmp_path, signs_alone=True).ask("always", biased(SEEN, [0.0, 99.0, 0.0]), 3, 60)
+    # Every step is paid something, until the game ends.
+    assert 0 < kept.real.means[0] <= 2 and kept.real.means[-1] <= HORIZON
+    assert kept.dreamed.means[-1] > HORIZON
+
+
 def test_the_dream_is_played_by_what_it_shows(tmp_path, monkeypatch):
     """An agent that watched the real game on, or looked too late, would do other things."""
     seen = []
