@@ -41,8 +41,9 @@ _STARTS = 64
 _MOMENTS = 256
 """moments of an agent's real games that dreams go on from"""
 _SIDE_BY_SIDE = 8
+"""games that the agent plays at a time for it"""
 _HORIZONS = 8
-"""those games together last so many times longer than such a dream, each"""
+"""steps that it plays in each, in lengths of such a dream"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,14 @@ def test_the_same_play_brings_the_same_distances(knows):
     assert torch.equal(again(pairs(5, 1)), knows(pairs(5, 1)))
 
 
+def test_learning_it_changes_nobodys_random_numbers():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Familiarity(*SHAPE).learn(pairs(2000, 0))
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_play_in_which_nothing_moves_makes_every_change_strange():
     familiarity = Familiarity(*SHAPE)
     still = torch.ones(100, 2, *SHAPE)

@@ -217,6 +217,19 @@ def test_after_the_autoencoder_its_latents_are_measured(reader):
     assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.1
 
 
+def test_an_autoencoder_may_keep_the_reach_that_it_comes_with(reader):
+    model = tiny()
+    with torch.no_grad():
+        for parameter in list(model.autoencoder.vae.encoder.parameters())[-2:]:
+            parameter.mul_(1e4)
+    frames = torch.from_numpy(reader.frames(np.arange(reader.num_frames)))
+    reached = model.autoencoder.raw(frames).abs().max()
+    fitter = fitting(reader, "autoencoder", model)
+    # The frames that it is measured on are shifted at random.
+    assert 10 < fitter.model.autoencoder.reach == pytest.approx(reached.item(), rel=0.3)
+    assert fitting(reader, "autoencoder").model.autoencoder.reach == 3
+
+
 def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
     fitter = fitting(reader, "dynamics", tiny(shift=0.0))
     model = fitter.model

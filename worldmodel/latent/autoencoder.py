@@ -96,8 +96,8 @@ class Autoencoder(nn.Module):
 
         The shaking keeps the latents smooth, so that a small error in a dreamed latent stays small in its picture. But
         a decoder that squashes its latents is best shielded from it by latents that are signs alone: left to
-        themselves they run away within a hundred updates, to 1e12 and pictures of nothing (Breakout). So what lies
-        beyond `reach` costs the square of its excess.
+        themselves they run away within two hundred updates, to 1e12 and pictures of nothing (Breakout). So what
+        lies beyond `reach` costs the square of its excess.
 
         Args:
             frames: uint8, (n, height, width, 3).

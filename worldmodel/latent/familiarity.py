@@ -65,8 +65,9 @@ class Familiarity(nn.Module):
         flat = pairs.flatten(1).float()
         self.mean.copy_(flat.mean(0))
         centred = flat - self.mean
-        torch.manual_seed(0)
-        _, spread, directions = torch.pca_lowrank(centred, len(self.variance), center=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            _, spread, directions = torch.pca_lowrank(centred, len(self.variance), center=False)
         variance, total = spread.square() / len(centred), centred.square().sum() / len(centred)
         self.directions.copy_(directions)
         self.variance.copy_(variance.clamp_min(_LEAST_VARIANCE))
