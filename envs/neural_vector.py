@@ -71,7 +71,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         super().__init__(num_envs, horizon, device)
         self.render_mode = render_mode
         self.world_model = open_model(world_model, self.device)
-        self._observation, self._stack, self._shuffled = observation, stack, shuffled
+        self._observation, self.stack, self._shuffled = observation, stack, shuffled
         self._given_limit = doubt_limit
         self._steps_ahead = steps_ahead
         self._hastened: WorldModel | None = None
@@ -153,7 +153,7 @@ class NeuralVectorEnv(TensorVectorEnv):
 
     def _space(self) -> gym.spaces.Box:
         dtype = np.uint8 if self._observation == "frames" else np.float32
-        return stacked_space(self.world_model.observation_shape(self._observation), dtype, self._stack)
+        return stacked_space(self.world_model.observation_shape(self._observation), dtype, self.stack)
 
     def _reseed(self, seed: int | None) -> None:
         if seed is not None:
@@ -167,7 +167,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         return self._pool
 
     def _encoded(self, starts: Starts) -> StartPool:
-        return fill_pool(self.world_model, starts, self._observation, self._stack, self.device)
+        return fill_pool(self.world_model, starts, self._observation, self.stack, self.device)
 
     def _begin(self, starts: StartPool) -> Tensor:
         self._forget()

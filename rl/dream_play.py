@@ -1,6 +1,6 @@
 """Playing a policy in dreams, to be judged and looked at as in the real game."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,43 @@ def play_dreams(
         world_model, dreams, observation=spec.observation, stack=stack, horizon=horizon, render_mode="rgb_array"
     )
     player = dreamer(policy, world_model, envs.action_spec, greedy)
+    film: list[NDArray[np.uint8]] = []
+
+    def watch(over: NDArray[np.bool_]) -> None:
+        if not over[0]:
+            film.append(_first(envs))
+
+    judged, ended = play_once(envs, player, seed, watch)
+    return DreamGames(judged, float(ended.mean()), np.stack(film))
+
+
+def play_once(
+    envs: NeuralVectorEnv, player: Player, seed: int, watch: Callable[[NDArray[np.bool_]], None] = lambda over: None
+) -> tuple[Evaluation, NDArray[np.bool_]]:
+    """Play each dream once, to its end or its horizon: what it brought, and whether it ended.
+
+    Args:
+        envs: The dreams.
+        player: Who plays; it looks at each of the stacked observations in turn.
+        seed: Seeds every random number.
+        watch: Called before the first step and after each, with whether a dream was over before it.
+    """
+    policy, view, stack = player.policy, player.view, envs.stack
+    rng, rows = np.random.default_rng(seed), np.arange(envs.num_envs)
     observations, _ = envs.reset(seed=seed)
-    player.view.start(glimpses(observations, stack))
-    return _play(envs, player, stack, np.random.default_rng(seed))
+    view.start(glimpses(observations, stack))
+    returns, lengths = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
+    over, ended = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+    watch(over)
+    while not over.all():
+        observations, rewards, terminated, truncated, _ = envs.step(policy.act(view.of(rows), rng))
+        view.look(glimpses(observations, stack)[-1], rows)
+        watch(over)
+        returns += np.where(over, 0, rewards)
+        lengths += ~over
+        ended |= terminated & ~over
+        over |= terminated | truncated
+    return Evaluation(tuple(returns.tolist()), tuple(lengths.tolist())), ended
 
 
 def dreamer(policy: PolicySnapshot, world_model: Path, spec: ActionSpec, greedy: bool = False) -> Player:
@@ -78,24 +112,6 @@ def glimpses(stacked: NDArray[Any], stack: int) -> Sequence[Glimpse]:
     """Stacked observations one after another, as those of games of which nothing was seen before."""
     parts = np.split(stacked, stack, axis=-1)
     return [Glimpse(part, np.full(len(part), time == 0)) for time, part in enumerate(parts)]
-
-
-def _play(envs: NeuralVectorEnv, player: Player, stack: int, rng: np.random.Generator) -> DreamGames:
-    policy, view = player.policy, player.view
-    rows = np.arange(envs.num_envs)
-    returns, lengths = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    over, ended = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
-    film = [_first(envs)]
-    while not over.all():
-        observations, rewards, terminated, truncated, _ = envs.step(policy.act(view.of(rows), rng))
-        view.look(glimpses(observations, stack)[-1], rows)
-        film += [] if over[0] else [_first(envs)]
-        returns += np.where(over, 0, rewards)
-        lengths += ~over
-        ended |= terminated & ~over
-        over |= terminated | truncated
-    judged = Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
-    return DreamGames(judged, float(ended.mean()), np.stack(film))
 
 
 def _first(envs: NeuralVectorEnv) -> NDArray[np.uint8]:

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from envs.neural_vector import NeuralVectorEnv
+from rl.dream_play import dreamer, play_once, remembered
 from rl.evaluator import Evaluator
-from rl.policies import ModulePolicy, Policy, PolicySnapshot, PolicySpec, RandomPolicy, load_policy
+from rl.players import Player, View
+from rl.policies import PolicySnapshot, PolicySpec, RandomPolicy, load_policy
 from rl.run_folder import finished_rounds
 from rl.settings import GameSettings
 from rl.statistics import Evaluation
 from worldmodel.data.starts import Starts
-from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
 from worldmodel.spaces import Observation
 
@@ -110,18 +111,17 @@ class Arena:
             UserError: If it has other actions, or sees through another encoder.
         """
         real = self._evaluator.evaluate(self._games, self._seed, contender.policy, self._folder, contender.greedy)
-        policy, dreams = self._dream(contender)
-        dreamed = dream_games(policy, dreams, self._seed)
+        dreamed, _ = play_once(*self._dream(contender), self._seed)
         return Standing(contender.name, real, dreamed)
 
-    def _dream(self, contender: Contender) -> tuple[Policy, NeuralVectorEnv]:
+    def _dream(self, contender: Contender) -> tuple[NeuralVectorEnv, Player]:
+        spec = self._model.action_spec
         if contender.policy is None:
             # Who looks at nothing needs nothing decoded.
-            return RandomPolicy(self._model.action_spec), self._dreams("latents", 1)
-        spec = contender.policy.spec
-        if spec.encoder_hash not in (None, self._model.encoder_hash()):
-            raise UserError(f"{contender.name} was trained with another encoder than {self._folder}: name its own.")
-        return ModulePolicy(contender.policy, contender.greedy), self._dreams(spec.observation, spec.stack)
+            return self._dreams("latents", 1), Player(RandomPolicy(spec), View())
+        sees = contender.policy.spec
+        player = dreamer(contender.policy, self._folder, spec, contender.greedy)
+        return self._dreams(sees.observation, remembered(sees)), player
 
     def _dreams(self, observation: Observation, stack: int) -> NeuralVectorEnv:
         return NeuralVectorEnv(
@@ -133,20 +133,6 @@ class Arena:
             starts=self._starts,
             device=self._device,
         )
-
-
-def dream_games(policy: Policy, dreams: NeuralVectorEnv, seed: int) -> Evaluation:
-    """Play one game in each of the dreams, to its end or to the horizon."""
-    rng = np.random.default_rng(seed)
-    observations, _ = dreams.reset(seed=seed)
-    returns, lengths = np.zeros(dreams.num_envs), np.zeros(dreams.num_envs, np.int64)
-    playing = np.ones(dreams.num_envs, np.bool_)
-    while playing.any():
-        observations, rewards, terminated, truncated, _ = dreams.step(policy.act(observations, rng))
-        returns += np.where(playing, rewards, 0)
-        lengths += playing
-        playing &= ~(terminated | truncated)
-    return Evaluation(tuple(returns.tolist()), tuple(lengths.tolist()))
 
 
 def contenders(run: Path, seed: int) -> list[Contender]:

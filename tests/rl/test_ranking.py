@@ -3,16 +3,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from counting import NUM_ACTIONS, CountingWorldModel, length_of, paint, reward_of
+from pixel_dreams import FRAMES, RECURRENT, policy, world_model
 from playing import SPEC
 from test_collector import GAME, SEEN
 from test_policies import LATENTS, biased, snapshot
 
 from envs.neural_vector import NeuralVectorEnv
 from rl import ranking
+from rl.dream_play import play_once
 from rl.evaluator import Evaluator
+from rl.players import Player, View
 from rl.policies import RandomPolicy
-from rl.ranking import Arena, Contender, Standing, correlate, dream_games, untrained
+from rl.ranking import Arena, Contender, Standing, correlate, untrained
 from rl.statistics import Evaluation
+from worldmodel import families
 from worldmodel.data.starts import Starts
 from worldmodel.errors import UserError
 
@@ -73,7 +77,8 @@ def test_random_play_and_latents_are_dreamed_too(arena):
 
 
 def test_a_dream_that_ends_is_over():
-    judged = dream_games(Lefty(), dreams([0, 5], 100), seed=0)
+    judged, ended = play_once(dreams([0, 5], 100), Player(Lefty(), View()), seed=0)
+    assert ended.all()
     assert set(judged.lengths) == {length_of(0), length_of(5)}
     for length, reached in zip(judged.lengths, judged.returns, strict=True):
         assert reached == sum(reward_of(count, 1) for count in range(length))
@@ -85,16 +90,25 @@ class Lefty:
 
 
 def test_the_same_seed_dreams_the_same_games():
-    policy = RandomPolicy(SPEC)
-    first, again, other = (dream_games(policy, dreams(range(20), 20), seed) for seed in (0, 0, 1))
+    player = Player(RandomPolicy(SPEC), View())
+    first, again, other = (play_once(dreams(range(20), 20), player, seed)[0] for seed in (0, 0, 1))
     assert first == again != other
 
 
 def test_a_policy_with_other_eyes_is_refused(arena, monkeypatch):
     monkeypatch.setattr(Evaluator, "evaluate", lambda *given: Evaluation((1.0,), (1,)))
+    monkeypatch.setattr(families, "load_world_model", lambda folder: CountingWorldModel(CONTEXT, SIZE))
     stranger = Contender("round 1", snapshot(replace(LATENTS, encoder_hash="other")))
-    with pytest.raises(UserError, match="round 1 was trained with another encoder"):
+    with pytest.raises(UserError, match="trained with another encoder"):
         arena.meet(stranger)
+
+
+@pytest.mark.parametrize("spec", [FRAMES, RECURRENT], ids=lambda spec: spec.network)
+def test_every_kind_of_agent_meets(tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(ranking, "load_world_model", families.load_world_model)
+    folder = world_model(tmp_path / "model")
+    arena = Arena(GAME, folder, beginnings(range(5)), games=3, horizon=SHORTEST, seed=0)
+    assert arena.meet(Contender("tiny", policy(spec))) == arena.meet(Contender("tiny", policy(spec)))
 
 
 def test_an_untrained_policy_is_the_same_for_the_same_seed():
