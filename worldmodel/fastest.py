@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from math import inf
 from typing import Any, TypeVar
 
@@ -24,8 +25,18 @@ _GAIN = 0.9
 """share of the plain way's time that another may take at most: less gain is not worth its rounding"""
 
 
-class Lowered:
-    """A network under autocast to bfloat16, in which matrices are multiplied faster; its weights stay in float32."""
+@cache
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions of its own for bfloat16; without them it is far slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older releases of torch cannot tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "bf16"))
+
+
+class Way:
+    """A network in a way to compute it. The weights stay the network's own, and in float32."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
@@ -34,8 +45,7 @@ class Lowered:
 
     def __call__(self, *arguments: Any) -> Any:
         """What the network says."""
-        with torch.autocast(self._device.type, torch.bfloat16):
-            return self.network(*arguments)
+        return self.network(*arguments)
 
     def lay_out(self) -> None:
         """Lay the weights out for speed."""
@@ -44,25 +54,17 @@ class Lowered:
         """Lay the weights out as they were."""
 
 
-class Compiled(Lowered):
-    """A network compiled by Inductor, under autocast to bfloat16, with its convolutions' weights channels last.
-
-    Beside the convolutions the small operations between them gain, by becoming one. The weights stay the network's own;
-    only how they lie in memory is another between `lay_out` and `release`.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self._compiled = torch.compile(network, dynamic=False)
+class Lowered(Way):
+    """A network under autocast to bfloat16, in which matrices are multiplied faster."""
 
     def __call__(self, *arguments: Any) -> Any:
         """What the network says."""
         with torch.autocast(self._device.type, torch.bfloat16):
-            return self._compiled(*arguments)
+            return self.network(*arguments)
 
-    def __reduce__(self) -> tuple[type["Compiled"], tuple[nn.Module]]:
-        """A copy is compiled anew, when it is called."""
-        return Compiled, (self.network,)
+
+class ChannelsLast(Way):
+    """A network whose convolutions' weights lie channels last, between `lay_out` and `release`."""
 
     def lay_out(self) -> None:
         """Lay the weights out for speed."""
@@ -71,6 +73,26 @@ class Compiled(Lowered):
     def release(self) -> None:
         """Lay the weights out as they were."""
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+class Compiled(ChannelsLast):
+    """A network compiled by Inductor; under autocast to bfloat16 where the device computes it.
+
+    Beside the convolutions the small operations between them gain, by becoming one.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self._compiled = torch.compile(network, dynamic=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the network says."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=computes_bf16(self._device)):
+            return self._compiled(*arguments)
+
+    def __reduce__(self) -> tuple[type["Compiled"], tuple[nn.Module]]:
+        """A copy is compiled anew, when it is called."""
+        return Compiled, (self.network,)
 
 
 class InParts:
@@ -89,7 +111,9 @@ class InParts:
 def fastest(
     networks: Sequence[nn.Module], work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
-    """The networks themselves, or each `Lowered` or `Compiled`: whatever does `work` fastest.
+    """The networks themselves, or each `Lowered` (else `ChannelsLast`) or `Compiled`: whatever does `work` fastest.
+
+    Where bfloat16 has no instructions of its own it is not even tried: one try would take minutes.
 
     Args:
         networks: Which.
@@ -102,7 +126,9 @@ def fastest(
         return networks
     best: Sequence[Network] = networks
     least = _GAIN * _seconds(work, networks, _TRIES)
-    for way in (Lowered, Compiled) if all_of_it >= LONG else (Lowered,):
+    lowers = computes_bf16(next(networks[0].parameters()).device)
+    uncompiled: type[Way] = Lowered if lowers else ChannelsLast
+    for way in (uncompiled, Compiled) if all_of_it >= LONG else (uncompiled,):
         tried = [way(network) for network in networks]
         seconds = _seconds_if_any(work, tried)
         if seconds < least:
@@ -154,7 +180,7 @@ def fastest_to_learn(
         losses: The losses of a batch, part by part, with the network computed in a way.
         updates: How many there will be; see `fastest`.
     """
-    if isinstance(known, Lowered) and known.network is network:
+    if isinstance(known, Way) and known.network is network:
         known.lay_out()
         return known
     with torch.random.fork_rng():

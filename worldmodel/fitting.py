@@ -47,7 +47,8 @@ class FitConfig:
     """compute the U-Net's activations again in the backward pass: less memory, about a third more time"""
     precision: Precision = "auto"
     """arithmetic of the U-Net (autocast), and of the head where it is a lower one; weights stay in float32. auto:
-    float32, but bfloat16, in a long stage compiled too, where it is faster so, which is tried at its beginning"""
+    float32, or bfloat16 where the machine is built for it, and in a long stage compiled, where that is faster, which is
+    tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
     rare_share: float = 0.0
@@ -82,7 +83,7 @@ class FitConfig:
     ema_decay: float = 0.995
     """decay of the averaged weights; a fit ends by adopting them"""
     bf16: bool = True
-    """train the autoencoder and the head in bfloat16, in which convolutions are faster"""
+    """train the autoencoder and the head in bfloat16 where the machine is built for it: convolutions are faster so"""
 
 
 @dataclass(frozen=True)

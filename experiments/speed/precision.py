@@ -1,4 +1,4 @@
-"""How far dreams in a faster arithmetic stray from those in float32: same weights, same noise, same actions."""
+"""How far dreams in a faster way stray from plain ones in float32: same weights, same noise, same actions."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,9 +13,8 @@ from worldmodel.base import Dream, WorldModel
 from worldmodel.data.starts import load_starts
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
-from worldmodel.fastest import Compiled, Lowered
+from worldmodel.fastest import ChannelsLast, Compiled, Lowered, Way, computes_bf16
 
-WAYS: dict[str, type[Lowered]] = {"bfloat16": Lowered, "bfloat16, compiled": Compiled}
 STEPS = 15
 """how long the dreams are"""
 _DREAMS = 64
@@ -50,12 +49,19 @@ def measure_precision(world_model: Path, device: str) -> Strayed:
     )
     begun = model.begin(frames, actions, mask)
     expected = dreamed(model, begun)
-    psnr = {name: _psnr(dreamed(_by(model, way), begun), expected) for name, way in WAYS.items()}
+    psnr = {name: _psnr(dreamed(_by(model, way), begun), expected) for name, way in ways(torch.device(device)).items()}
     return Strayed(
         str(world_model),
         {name: tuple(found.median(1).values.tolist()) for name, found in psnr.items()},
         {name: tuple(found.min(1).values.tolist()) for name, found in psnr.items()},
     )
+
+
+def ways(device: torch.device) -> dict[str, type[Way]]:
+    """The faster ways that are tried on such a device."""
+    if computes_bf16(device):
+        return {"bfloat16": Lowered, "bfloat16, compiled": Compiled}
+    return {"channels last": ChannelsLast, "compiled": Compiled}
 
 
 def open_playable(world_model: Path) -> WorldModel:
@@ -83,7 +89,7 @@ def dreamed(model: WorldModel, begun: Dream) -> Tensor:
     return torch.stack(frames)
 
 
-def _by(model: WorldModel, way: type[Lowered]) -> WorldModel:
+def _by(model: WorldModel, way: type[Way]) -> WorldModel:
     """A copy that computes its networks in this way."""
     copied = deepcopy(model)
     copied.compute_by([way(network) for network in copied.networks])

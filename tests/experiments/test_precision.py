@@ -13,7 +13,7 @@ from worldmodel.fastest import Lowered
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A tiny world model; nothing is compiled for it."""
-    monkeypatch.setattr(precision, "WAYS", {"bfloat16": Lowered})
+    monkeypatch.setattr(precision, "ways", lambda device: {"bfloat16": Lowered})
     return world_model(tmp_path / "model")
 
 
@@ -29,7 +29,7 @@ def test_the_same_arithmetic_dreams_the_same(folder, monkeypatch):
         def __call__(self, *arguments):
             return self.network(*arguments)
 
-    monkeypatch.setattr(precision, "WAYS", {"plain": Plain})
+    monkeypatch.setattr(precision, "ways", lambda device: {"plain": Plain})
     strayed = measure_precision(folder, "cpu")
     # Half a level in one number of a frame: nothing differs.
     assert len(set(strayed.median["plain"])) == 1 and strayed.median["plain"][0] > 80

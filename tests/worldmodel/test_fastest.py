@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from worldmodel import fastest as module
-from worldmodel.fastest import Compiled, InParts, Lowered, fastest, fastest_parts, fastest_to_learn
+from worldmodel.fastest import ChannelsLast, Compiled, InParts, Lowered, fastest, fastest_parts, fastest_to_learn
 
 TRIED, COMPILED = 2000, 100_000
 """how often work of 20 ms has to be done for faster ways to be tried, and compiled ones too"""
@@ -55,12 +55,31 @@ def work(networks, pictures=PICTURES):
     return network(pictures)
 
 
+class StandLast(Stand, ChannelsLast):
+    pass
+
+
 @pytest.fixture
-def stand_ins(monkeypatch):
+def bf16(monkeypatch):
+    """A machine that is built for bfloat16."""
+    monkeypatch.setattr(module, "computes_bf16", lambda device: True)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, bf16):
     for name, way, seconds in ("Lowered", StandLowered, 0.01), ("Compiled", StandCompiled, 0.0):
         monkeypatch.setattr(module, name, way)
         monkeypatch.setattr(way, "seconds", seconds)
         monkeypatch.setattr(way, "error", None, raising=False)
+
+
+@pytest.fixture
+def without_bf16(monkeypatch, stand_ins):
+    """A machine that is not."""
+    monkeypatch.setattr(module, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(module, "ChannelsLast", StandLast)
+    monkeypatch.setattr(StandLast, "seconds", 0.01)
+    monkeypatch.setattr(StandLowered, "error", AssertionError("bfloat16 was tried"))
 
 
 def lies_as_before(network):
@@ -79,6 +98,20 @@ def test_the_fastest_way_is_taken(monkeypatch, lowered, compiled, taken):
     (way,) = fastest([network], work, COMPILED)
     assert type(way) is taken
     assert lies_as_before(network) is (taken is not StandCompiled)
+
+
+@pytest.mark.usefixtures("without_bf16")
+@pytest.mark.parametrize(
+    ("times", "last", "taken"),
+    [(TRIED, 0.01, StandLast), (COMPILED, 0.01, StandCompiled), (TRIED, 0.03, Network), (100, 0.0, Network)],
+)
+def test_without_instructions_for_bfloat16_the_ways_of_float32_are_tried(monkeypatch, times, last, taken):
+    """One try in bfloat16 takes minutes there."""
+    monkeypatch.setattr(StandLast, "seconds", last)
+    network = Network()
+    (way,) = fastest([network], work, times)
+    assert type(way) is taken
+    assert lies_as_before(network) is (taken is Network)
 
 
 @pytest.mark.usefixtures("stand_ins")
@@ -164,6 +197,23 @@ def test_in_parts_a_network_says_the_same():
     torch.testing.assert_close(InParts(network, 3)(pictures), network(pictures))
 
 
+@pytest.mark.parametrize("way", [ChannelsLast, Compiled])
+def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
+    monkeypatch.setattr(module, "computes_bf16", lambda device: False)
+    torch.manual_seed(0)
+    network, pictures = Network(), torch.randn(2, 4, 8, 8)
+    expected = network(pictures)
+    (plain,) = torch.autograd.grad(expected.square().sum(), network.conv.weight)
+    fast = way(network)
+    said = fast(pictures)
+    (gradient,) = torch.autograd.grad(said.square().sum(), network.conv.weight)
+    torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(gradient, plain, atol=1e-4, rtol=1e-4)
+    fast.release()
+    assert lies_as_before(network)
+
+
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("way", [Lowered, Compiled])
 def test_a_faster_way_says_nearly_the_same_and_learns_nearly_the_same(way):
     torch.manual_seed(0)

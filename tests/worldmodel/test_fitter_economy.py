@@ -64,6 +64,20 @@ def test_in_low_precision_the_weights_stay_whole(reader, stage, precision, dtype
     assert {tensor.dtype for tensor in weights(fitter.model).values()} == {torch.float32}
 
 
+@pytest.mark.parametrize(("built", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+@pytest.mark.parametrize("stage", ["autoencoder", "head"])
+def test_pictures_and_outcomes_are_learned_in_bfloat16_only_where_the_machine_is_built_for_it(
+    reader, monkeypatch, stage, built, dtype
+):
+    """Elsewhere an update takes ten times as long so."""
+    monkeypatch.setattr("worldmodel.latent.fitter.computes_bf16", lambda device: built)
+    fitter, seen = fitting(reader, stage, bf16=True), set()
+    for module in (fitter.model.autoencoder.vae.encoder.layers[0], fitter.model.head.members[0].enter):
+        module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    fitter.fit(1)
+    assert seen == {dtype}
+
+
 @pytest.mark.parametrize("stage", ["dynamics", "adapter"])
 def test_trying_faster_ways_changes_nothing_that_training_draws(reader, stage):
     fitted = []

@@ -1,13 +1,13 @@
 """Frames to latents and back."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+from worldmodel.fastest import computes_bf16
 from worldmodel.latent.config import AutoencoderConfig
 from worldmodel.latent.fingerprint import fingerprint
 
@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
         """
         super().__init__()
         self._bf16 = bf16
-        # As the frames come, and several times faster in bfloat16 on a CPU.
+        # As the frames come, and several times faster in bfloat16 on a CPU that computes it.
         self.vae = vae.to(memory_format=torch.channels_last)
         self.channels: int = vae.config.latent_channels
         self.scale = scale_of(vae.config)
@@ -149,16 +149,6 @@ class Autoencoder(nn.Module):
 
 
 _ENCODER = ("encoder.", "quant_conv.")
-
-
-@cache
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions of its own for bfloat16; without them it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older releases of torch cannot tell.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16", False))
 
 
 def scale_of(settings: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment, join
 from worldmodel.data.windows import Windows, WindowSampler
 from worldmodel.descent import Descent
-from worldmodel.fastest import Lowered, Network, fastest_to_learn
+from worldmodel.fastest import Network, Way, computes_bf16, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.course import Course, Courses
@@ -141,7 +141,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._descent.adopt()
-        if isinstance(self._denoise, Lowered):
+        if isinstance(self._denoise, Way):
             self._denoise.release()
         self._keep_in(self._dtypes)
         self.model.eval()
@@ -287,7 +287,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             yield {"reconstruction": share * self.model.autoencoder.reconstruction_loss(frames, weight)}
 
     def _arithmetic(self) -> Precision:
-        asked, lower = self.config.precision, self.config.bf16
+        asked, lower = self.config.precision, self.config.bf16 and computes_bf16(self._device)
         if self._stage.name in _PICTURE_PARTS:
             return "bf16" if lower or self.model.config.base.dtype == "bfloat16" else "fp32"
         return "bf16" if self._stage.name == "head" and lower and asked != "fp16" else asked

@@ -12,7 +12,7 @@ from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.descent import Descent
-from worldmodel.fastest import Lowered, Network, fastest_to_learn
+from worldmodel.fastest import Network, Way, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.pixel.losses import PixelLosses
 from worldmodel.pixel.model import PixelWorldModel
@@ -67,7 +67,7 @@ class PixelFitter(Updates[Segment]):
     def finish(self) -> None:
         """End the stage: adopt the averaged weights."""
         self._descent.adopt()
-        if isinstance(way := self._ways.get(self._stage.name), Lowered):
+        if isinstance(way := self._ways.get(self._stage.name), Way):
             way.release()
         self.model.eval()
 
