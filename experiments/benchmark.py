@@ -11,9 +11,10 @@ import torch
 import tyro
 
 from experiments.cli import run_main
+from experiments.cluster import ONE_PROCESS, ray_cluster
 from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, hardware
-from experiments.speed.agent import MODULES, SHAPES, Learned, local_ray, measure_agents
+from experiments.speed.agent import MODULES, SHAPES, Learned, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
 from experiments.speed.judging import LEARNING, Judged, measure_judging
 from experiments.speed.precision import measure_precision, open_playable
@@ -170,7 +171,7 @@ def _dreams(family: Family) -> Measure:
 
 def _agents(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     agents: tuple[Learned, ...] = ()
-    with local_ray():
+    with ray_cluster(ONE_PROCESS):
         for learned in measure_agents(options.seconds):
             agents = (*agents, learned)
             yield replace(so_far, agents=agents)

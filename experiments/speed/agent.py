@@ -1,13 +1,10 @@
 """RLlib's share of an imagined step: imagination PPO beside bare torch and stock RLlib, in dreams that cost nothing."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 import gymnasium as gym
-import ray
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -43,17 +40,6 @@ class Learned:
     def times(self, way: str) -> float:
         """How many times as long as that way ours takes."""
         return self.rates[way].per_second / self.rates["ours"].per_second
-
-
-@contextmanager
-def local_ray() -> Iterator[None]:
-    """Ray on one CPU of this machine, for RLlib."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def measure_agents(seconds: float) -> Iterator[Learned]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.speed.timing import in_turns
+from worldmodel.fastest import computes_bf16
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
 """of the square matrices that are multiplied"""
@@ -21,7 +22,7 @@ class Roofline:
 
     Attributes:
         float32: Operations a second in which it multiplies matrices of float32.
-        bfloat16: The same of bfloat16.
+        bfloat16: The same of bfloat16; 0 where the device has no instructions for it, and a product takes a minute.
         bandwidth: Bytes a second that it reads or writes while it copies.
     """
 
@@ -71,10 +72,12 @@ def measure_roofline(device: str, seconds: float) -> Roofline:
         target.copy_(source)
         return 2 * size
 
-    rates = in_turns(
-        {"float32": multiply(torch.float32), "bfloat16": multiply(torch.bfloat16), "copy": copy}, seconds, device
-    )
-    return Roofline(*(rates[name].high for name in ("float32", "bfloat16", "copy")))
+    works = {"float32": multiply(torch.float32), "copy": copy}
+    if computes_bf16(torch.device(device)):
+        works["bfloat16"] = multiply(torch.bfloat16)
+    rates = in_turns(works, seconds, device)
+    lower = rates["bfloat16"].high if "bfloat16" in rates else 0.0
+    return Roofline(rates["float32"].high, lower, rates["copy"].high)
 
 
 def count(work: Callable[[], object], weights: Iterable[Tensor]) -> Work:

@@ -6,11 +6,12 @@ import torch
 
 from experiments.benchmark import PARTS, main
 from experiments.cli import run_main
+from experiments.speed import roofline
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged, cut_round
 from experiments.speed.record import read_benchmark
-from experiments.speed.roofline import Roofline, Work, count
+from experiments.speed.roofline import Roofline, Work, count, measure_roofline
 from experiments.speed.timing import Rate, in_turns
 from rl.checks import check_settings
 
@@ -50,6 +51,16 @@ def test_work_is_counted():
 @pytest.mark.parametrize(("work", "seconds"), [(Work(8e9, 1), 2.0), (Work(1, 6e9), 3.0)])
 def test_the_limit_is_what_takes_longer(work, seconds):
     assert Roofline(float32=1e9, bfloat16=4e9, bandwidth=2e9).seconds(work) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_bfloat16_is_measured_only_where_the_device_is_built_for_it(monkeypatch, built):
+    """Elsewhere a single product of such matrices takes a minute."""
+    monkeypatch.setattr(roofline, "computes_bf16", lambda device: built)
+    monkeypatch.setitem(roofline._SIDE, "cpu", 64)
+    measured = measure_roofline("cpu", 0.05)
+    assert (measured.bfloat16 > 0) is built
+    assert measured.operations >= measured.float32 > 0 < measured.bandwidth
 
 
 def test_ratios_say_how_many_times_faster_and_shares_how_much_longer():
