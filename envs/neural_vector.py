@@ -140,7 +140,9 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._dreams = dreams.where(begun, fresh.dreams)
         self._stacked = choose(begun, fresh.stacks, stacked)
         rewards = torch.where(begun, 0.0, step.rewards)
-        return self._stacked, rewards, *self._finish(step.terminated, step.doubt > self._doubt_limit())
+        # A dream whose doubt is no number has run away furthest of all.
+        doubted = ~(step.doubt <= self._doubt_limit())
+        return self._stacked, rewards, *self._finish(step.terminated, doubted)
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """The newest frame of each dream, uint8, (height, width, 3)."""

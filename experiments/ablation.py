@@ -18,7 +18,8 @@ class AblationResult:
     Attributes:
         returns: Of the last agent, one a real game.
         changing: Mean PSNR (dB) of the last world model's dreams over changing pixels; None if it was not judged.
-        end_precision: Its average precision for ends at their very step, in free-running dreams.
+        end_precision: Share of the steps told as ends, likelier than not, that are ends at that very step, in
+            free-running dreams.
         imagined_length: Steps that the last agent's last dreams took.
         real_steps: Behind the agent.
         seconds: Wall time.

@@ -84,7 +84,7 @@ def play_once(
     watch(over)
     while not over.all():
         observations, rewards, terminated, truncated, _ = envs.step(policy.act(view.of(rows), rng))
-        view.look(glimpses(observations, stack)[-1], rows)
+        view.look(Glimpse(np.split(observations, stack, axis=-1)[-1], np.zeros(len(rows), np.bool_)), rows)
         watch(over)
         returns += np.where(over, 0, rewards)
         lengths += ~over
@@ -109,9 +109,16 @@ def remembered(spec: PolicySpec) -> int:
 
 
 def glimpses(stacked: NDArray[Any], stack: int) -> Sequence[Glimpse]:
-    """Stacked observations one after another, as those of games of which nothing was seen before."""
-    parts = np.split(stacked, stack, axis=-1)
-    return [Glimpse(part, np.full(len(part), time == 0)) for time, part in enumerate(parts)]
+    """Stacked observations one after another, as those of games of which nothing was seen before.
+
+    A stack that is not full yet repeats a game's first picture; the game begins with the last of these.
+    """
+    oldest, *later = np.split(stacked, stack, axis=-1)
+    told = [Glimpse(oldest, np.ones(len(stacked), np.bool_))]
+    for part in later:
+        again = (part == told[-1].frames).all(axis=(1, 2, 3))
+        told.append(Glimpse(part, told[-1].restarted & again))
+    return told
 
 
 def _first(envs: NeuralVectorEnv) -> NDArray[np.uint8]:

@@ -153,8 +153,10 @@ def contenders(run: Path, seed: int) -> list[Contender]:
 
 def untrained(spec: PolicySpec, seed: int) -> PolicySnapshot:
     """A policy of this kind as training begins with it."""
-    torch.manual_seed(seed)
-    return PolicySnapshot(spec, {name: np.asarray(value) for name, value in spec.build().get_state().items()})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = spec.build().get_state()
+    return PolicySnapshot(spec, {name: np.asarray(value) for name, value in state.items()})
 
 
 def correlate(dreamed: Sequence[float], real: Sequence[float]) -> Correlation:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from envs.real import action_spec, make_real
@@ -26,12 +27,14 @@ class RealPlay:
         actions: (time, games, *spec.shape).
         rewards: float32, (time, games).
         over: bool, (time, games): after which a game is over. The next action is ignored, and begins another game.
+        cut: bool, (time, games): those of them that did not end by themselves, but by a limit of time.
     """
 
     frames: NDArray[np.uint8]
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
     over: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
 
     @cached_property
     def begun(self) -> NDArray[np.int64]:
@@ -41,19 +44,30 @@ class RealPlay:
         return np.maximum.accumulate(begins)
 
     def moments(self, count: int, horizon: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
-        """`count` times and games at which there is something to do, and `horizon` steps are left of the play.
+        """`count` times and games at which there is something to do, and `horizon` steps or the game's own end to come.
+
+        Where a limit of time cuts a game off before that, its rewards would be held against those of a dream, which
+        knows no such limit.
 
         Raises:
-            UserError: If the play is too short.
+            UserError: If the play is too short, or every game of it is cut off too early.
         """
         left = len(self.rewards) - horizon + 1
         if left < 1:
             raise UserError(f"{len(self.rewards)} real steps a game hold no {horizon} to dream: play longer.")
         acts = np.ones((left, self.over.shape[1]), np.bool_)
         acts[1:] = ~self.over[: left - 1]
-        time, game = acts.nonzero()
+        time, game = (acts & ~self._cut_within(horizon)).nonzero()
+        if not len(time):
+            raise UserError(f"every real game is cut off within {horizon} steps: raise --game.max-steps.")
         drawn = rng.integers(len(time), size=count)
         return time[drawn], game[drawn]
+
+    def _cut_within(self, horizon: int) -> NDArray[np.bool_]:
+        """(time - horizon + 1, games): whether a limit of time is the first that ends a game in so many steps."""
+        over, cut = (sliding_window_view(flags, horizon, axis=0) for flags in (self.over, self.cut))
+        first = over.argmax(-1)[..., None]
+        return np.take_along_axis(cut, first, -1)[..., 0]
 
     def starts(self, time: NDArray[np.int64], game: NDArray[np.int64], context: int) -> Starts:
         """The contexts of these moments."""
@@ -97,7 +111,7 @@ def play_for_real(
     try:
         newest, _ = made.reset(seed=rng.integers(2**31, size=games).tolist())
         player.view.start([Glimpse(newest, np.ones(games, np.bool_))])
-        frames, actions, rewards, over = [newest], [], [], [np.zeros(games, np.bool_)]
+        frames, actions, rewards, cut, over = [newest], [], [], [], [np.zeros(games, np.bool_)]
         for _ in range(steps):
             actions.append(player.policy.act(player.view.of(rows), rng))
             newest, paid, terminated, truncated, _ = made.step(actions[-1])
@@ -105,10 +119,11 @@ def play_for_real(
             player.view.look(Glimpse(newest, over[-1]), rows)
             frames.append(newest)
             rewards.append(paid)
+            cut.append(truncated & ~terminated)
             over.append(terminated | truncated)
     finally:
         made.close()
-    return RealPlay(np.stack(frames), np.stack(actions), np.stack(rewards), np.stack(over[1:]))
+    return RealPlay(np.stack(frames), np.stack(actions), np.stack(rewards), np.stack(over[1:]), np.stack(cut))
 
 
 def past(over: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -136,6 +136,10 @@ def fastest(
         else:
             for network in tried:
                 network.release()
+    # What was tried last and let go laid out the same weights.
+    for chosen in best:
+        if isinstance(chosen, Way):
+            chosen.lay_out()
     return best
 
 

@@ -146,6 +146,20 @@ def test_too_much_doubt_truncates():
     assert np.flatnonzero(truncated[:, 0]).tolist() == [5, 12]
 
 
+def test_a_doubt_that_is_no_number_truncates(monkeypatch):
+    step = CountingWorldModel.step
+
+    def lost(self, dream, actions, generator=None):
+        after, outcome = step(self, dream, actions, generator)
+        return after, replace(outcome, doubt=outcome.doubt * torch.nan)
+
+    monkeypatch.setattr(CountingWorldModel, "step", lost)
+    env = make(1, starts=counting_starts([0], [20]))
+    env.reset(seed=0)
+    *_, truncated = play(env, 1)
+    assert truncated.all()
+
+
 def test_by_default_the_models_own_limit_holds(monkeypatch):
     monkeypatch.setattr(CountingWorldModel, "doubt_limit", property(lambda _: torch.tensor(0.05)))
     env = make(1, starts=counting_starts([0], [20]))

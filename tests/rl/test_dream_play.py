@@ -90,6 +90,15 @@ def test_a_memory_is_filled_with_the_context_before_the_first_step(watched):
     np.testing.assert_allclose(watched[0], view.of(np.arange(3)))
 
 
+def test_a_game_that_begins_is_seen_to_begin_once():
+    """A stack that is not full repeats the first picture, which whoever remembers has seen only once in a real game."""
+    pictures = np.array([[5, 5, 6, 7], [5, 6, 6, 7]], np.uint8)
+    told = rl.dream_play.glimpses(np.broadcast_to(pictures[:, None, None], (2, 2, 2, 4)), 4)
+    assert [glimpse.frames[:, 0, 0, 0].tolist() for glimpse in told] == pictures.T.tolist()
+    restarted = [glimpse.restarted.tolist() for glimpse in told]
+    assert restarted == [[True, True], [True, False], [False, False], [False, False]]
+
+
 def test_a_policy_of_another_game_is_refused(folder):
     odd = policy(replace(RECURRENT, actions=ActionSpec.discrete(5)))
     with pytest.raises(UserError, match="5 actions"):

@@ -148,8 +148,20 @@ def test_contexts_are_those_of_the_game_that_is_on(tmp_path):
 def test_games_that_follow_each_other_at_once_are_told_apart():
     over = np.array([[0], [1], [0], [1], [0], [0]], np.bool_)
     frames = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1, 1)
-    played = RealPlay(frames, np.zeros((6, 1), np.int64), np.ones((6, 1), np.float32), over)
+    played = RealPlay(frames, np.zeros((6, 1), np.int64), np.ones((6, 1), np.float32), over, np.zeros_like(over))
     assert played.begun[:, 0].tolist() == [0, 0, 0, 3, 3, 5, 5]
+
+
+def test_no_moment_is_followed_by_a_limit_of_time_before_the_game_ends_or_the_horizon():
+    over = np.array([[0], [0], [1], [0], [0], [1], [0], [0]], np.bool_)
+    cut = over & (np.arange(8) == 5)[:, None]
+    played = RealPlay(np.zeros((9, 1, 1, 1, 1), np.uint8), np.zeros((8, 1), np.int64), np.ones((8, 1)), over, cut)
+    time, _ = played.moments(100, 2, np.random.default_rng(0))
+    # 3 and 6 begin games; from 4 and 5 on the second is cut off.
+    assert set(time) == {0, 1, 2}
+    always = np.ones_like(over)
+    with pytest.raises(UserError, match=r"cut off within 2 steps: raise --game\.max-steps"):
+        RealPlay(played.frames, played.actions, played.rewards, always, always).moments(1, 2, np.random.default_rng(0))
 
 
 def test_a_course_by_hand():

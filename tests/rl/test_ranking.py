@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from counting import NUM_ACTIONS, CountingWorldModel, length_of, paint, reward_of
 from pixel_dreams import FRAMES, RECURRENT, policy, world_model
 from playing import SPEC
@@ -115,6 +116,14 @@ def test_an_untrained_policy_is_the_same_for_the_same_seed():
     first, again, other = (untrained(SEEN, seed).weights for seed in (0, 0, 1))
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not all(np.array_equal(first[name], other[name]) for name in first)
+
+
+def test_making_one_changes_nobodys_random_numbers():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    untrained(SEEN, 0)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_gap_is_what_the_dream_pays_more():

@@ -105,3 +105,11 @@ def test_steps_are_drawn_by_how_badly_they_were_predicted():
     hard.note(torch.tensor([1, 2, 3]), torch.tensor([1.0, 2.0, 5.0]), torch.tensor([True, True, False]))
     drawn = np.bincount(hard.draw(10_000, rng), minlength=4) / 10_000
     assert np.allclose(drawn, [0, 0.2, 0.8, 0], atol=0.02)
+
+
+def test_an_error_that_is_not_finite_is_not_kept():
+    """The update that made it is found only later on a GPU, and until then steps are drawn."""
+    hard = HardSteps(3, torch.device("cpu"))
+    errors = torch.tensor([1.0, torch.nan, torch.inf])
+    hard.note(torch.arange(3), errors, torch.ones(3, dtype=torch.bool))
+    assert set(hard.draw(100, np.random.default_rng(0))) == {0}

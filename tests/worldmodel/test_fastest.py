@@ -114,6 +114,15 @@ def test_without_instructions_for_bfloat16_the_ways_of_float32_are_tried(monkeyp
     assert lies_as_before(network) is (taken is Network)
 
 
+@pytest.mark.usefixtures("without_bf16")
+def test_what_is_taken_stays_laid_out_when_another_way_is_let_go(monkeypatch):
+    monkeypatch.setattr(StandLast, "seconds", 0.0)
+    monkeypatch.setattr(StandCompiled, "seconds", 0.03)
+    network = Network()
+    (way,) = fastest([network], work, COMPILED)
+    assert type(way) is StandLast and not lies_as_before(network)
+
+
 @pytest.mark.usefixtures("stand_ins")
 def test_for_a_little_work_nothing_is_compiled_and_for_less_nothing_tried(monkeypatch):
     monkeypatch.setattr(StandCompiled, "error", AssertionError("tried"))

@@ -29,7 +29,8 @@ class HardSteps:
 
     def note(self, steps: Tensor, errors: Tensor, there: Tensor) -> None:
         """Keep the squared errors (batch,) made at `steps`, int64 (batch,), where those are `there`, bool (batch,)."""
-        self._errors[torch.where(there, steps, self._count)] = errors.to(self._errors.dtype)
+        # An error that is not finite ends the fit, but on a GPU a few updates later.
+        self._errors[torch.where(there & errors.isfinite(), steps, self._count)] = errors.to(self._errors.dtype)
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draw so many steps, int64; all alike while nothing is known."""

@@ -72,7 +72,9 @@ def measure_recall(model: LatentWorldModel, reader: BufferReader, latents: Laten
     ends = np.flatnonzero(reader.steps.terminated[held_out.places])[-_RECALLED:]
     if len(ends) < _FEWEST_ENDS:
         return None
-    torch.manual_seed(0)
     before = np.minimum(np.random.default_rng(0).integers(longest, size=len(ends)), held_out.where(ends)[1])
     windows = latents(held_out.at(ends, before))
-    return ends_recalled(model, dream_steps(model, windows, torch.from_numpy(before).to(windows.mask.device)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dreamed = dream_steps(model, windows, torch.from_numpy(before).to(windows.mask.device))
+    return ends_recalled(model, dreamed)
