@@ -1,4 +1,4 @@
-"""The pixel family against DIAMOND's own outputs: float32, 1e-4, or a hundred-thousandth of what is larger."""
+"""The pixel family against DIAMOND's own outputs: float32, 1e-4, and three hundred-thousandths of what is large."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 
 def close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=3e-5)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.errors import UserError, in_short
 from worldmodel.latent.autoencoder import Vae, scale_of
@@ -119,7 +119,7 @@ class BaseFiles:
             raise self._unreadable(part, error) from error
         if found["missing_keys"]:
             raise UserError(f"The {part} of {self._name} lacks {len(found['missing_keys'])} weights: get it anew.")
-        return network
+        return aligned(network)
 
     def _refuse_pickles(self, part: str) -> None:
         if self.is_folder and any((self._folder / part).glob("*.bin")):
@@ -131,6 +131,16 @@ class BaseFiles:
     def _unreadable(self, part: str, error: Exception) -> UserError:
         remedy = _WANTED if self.is_folder else f"check the id, the revision and the connection, or {_WANTED}"
         return UserError(f"The {part} of {self._name} cannot be read ({in_short(error)}): {remedy}.")
+
+
+def aligned(network: nn.Module) -> nn.Module:
+    """Let each weight begin where torch would have it begin, not wherever it lay in the file that it is mapped from.
+
+    Some CPUs sum what lies otherwise in another order, and a model that was read would dream otherwise by the last bit.
+    """
+    for weight in (*network.parameters(), *network.buffers()):
+        weight.data = weight.data.clone()
+    return network
 
 
 _WANTED = "give --base a folder or hub id with unet, vae and scheduler in safetensors, as diffusers saves them"

@@ -30,6 +30,7 @@ from torch import Tensor
 from worldmodel.errors import UserError, in_short
 from worldmodel.files import write_json, writing
 from worldmodel.latent.adapter import base_weights
+from worldmodel.latent.base_files import aligned
 from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.config import BaseConfig, LatentConfig
 from worldmodel.latent.denoiser import Denoiser, is_addition, plain_denoiser
@@ -223,7 +224,7 @@ def _add(denoiser: Denoiser, additions: dict[str, Tensor]) -> None:
 
 def _read_unet(folder: Path, variant: str | None, dtype: torch.dtype) -> UNet2DConditionModel:
     # Never from the hub, never a pickle; `low_cpu_mem_usage` would need accelerate, and warn where it is not installed.
-    return UNet2DConditionModel.from_pretrained(
+    network = UNet2DConditionModel.from_pretrained(
         folder,
         variant=variant,
         torch_dtype=dtype,
@@ -231,6 +232,8 @@ def _read_unet(folder: Path, variant: str | None, dtype: torch.dtype) -> UNet2DC
         use_safetensors=True,
         low_cpu_mem_usage=False,
     )
+    aligned(network)
+    return network
 
 
 def _read_scheduler(folder: Path) -> SchedulerMixin:
