@@ -206,13 +206,18 @@ def test_in_parts_a_network_says_the_same():
     torch.testing.assert_close(InParts(network, 3)(pictures), network(pictures))
 
 
-@pytest.mark.parametrize("way", [ChannelsLast, Compiled])
-def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
-    monkeypatch.setattr(module, "computes_bf16", lambda device: False)
+def learned_plainly():
+    """A network, pictures, what it says of them, and a gradient of that."""
     torch.manual_seed(0)
     network, pictures = Network(), torch.randn(2, 4, 8, 8)
     expected = network(pictures)
-    (plain,) = torch.autograd.grad(expected.square().sum(), network.conv.weight)
+    return network, pictures, expected, *torch.autograd.grad(expected.square().sum(), network.conv.weight)
+
+
+@pytest.mark.parametrize("way", [ChannelsLast, Compiled])
+def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
+    monkeypatch.setattr(module, "computes_bf16", lambda device: False)
+    network, pictures, expected, plain = learned_plainly()
     fast = way(network)
     said = fast(pictures)
     (gradient,) = torch.autograd.grad(said.square().sum(), network.conv.weight)
@@ -225,10 +230,7 @@ def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
 @pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("way", [Lowered, Compiled])
 def test_a_faster_way_says_nearly_the_same_and_learns_nearly_the_same(way):
-    torch.manual_seed(0)
-    network, pictures = Network(), torch.randn(2, 4, 8, 8)
-    expected = network(pictures)
-    (plain,) = torch.autograd.grad(expected.square().sum(), network.conv.weight)
+    network, pictures, expected, plain = learned_plainly()
     fast = way(network)
     said = fast(pictures)
     assert said.dtype == torch.bfloat16

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
@@ -21,6 +21,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 logging.getLogger("diffusers.configuration_utils").addFilter(
     lambda record: "block_out_channels" not in record.getMessage()
 )
+Network = TypeVar("Network", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _MORE_THAN_TEXT = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
 """Settings of a U-Net that asks for more than a text: SDXL's sizes, an upscaler's noise level, an image's embedding."""
@@ -133,7 +134,7 @@ class BaseFiles:
         return UserError(f"The {part} of {self._name} cannot be read ({in_short(error)}): {remedy}.")
 
 
-def aligned(network: nn.Module) -> nn.Module:
+def aligned(network: Network) -> Network:
     """Let each weight begin where torch would have it begin, not wherever it lay in the file that it is mapped from.
 
     Some CPUs sum what lies otherwise in another order, and a model that was read would dream otherwise by the last bit.

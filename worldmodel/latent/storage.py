@@ -224,7 +224,7 @@ def _add(denoiser: Denoiser, additions: dict[str, Tensor]) -> None:
 
 def _read_unet(folder: Path, variant: str | None, dtype: torch.dtype) -> UNet2DConditionModel:
     # Never from the hub, never a pickle; `low_cpu_mem_usage` would need accelerate, and warn where it is not installed.
-    network = UNet2DConditionModel.from_pretrained(
+    network: UNet2DConditionModel = UNet2DConditionModel.from_pretrained(
         folder,
         variant=variant,
         torch_dtype=dtype,
@@ -232,8 +232,7 @@ def _read_unet(folder: Path, variant: str | None, dtype: torch.dtype) -> UNet2DC
         use_safetensors=True,
         low_cpu_mem_usage=False,
     )
-    aligned(network)
-    return network
+    return aligned(network)
 
 
 def _read_scheduler(folder: Path) -> SchedulerMixin:
