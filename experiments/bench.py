@@ -15,17 +15,23 @@ from experiments import cluster
 from experiments.comparison import CompareSettings
 from experiments.dyna import train_run
 from experiments.progress import ConsoleProgress
+from rl.dyna import STARTS
 from rl.evaluator import Evaluator
 from rl.players import Player
 from rl.policies import load_policy
 from rl.real_play import Agent
-from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
 from rl.settings import Settings
 from worldmodel.data.reader import BufferReader
-from worldmodel.data.starts import Starts, draw_starts
+from worldmodel.data.starts import StartMix, Starts, draw_starts
 
-_STARTS = 256
+
+@contextmanager
+def ray_here(game: str) -> Iterator[None]:
+    """Ray, for training in this process."""
+    with cluster.ray_cluster(cluster.ONE_PROCESS, game):
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        yield
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,6 @@ class Bench:
     def progress(self) -> ConsoleProgress:
         """Where phases are shown."""
         return ConsoleProgress(self.console)
-
-    @contextmanager
-    def ray(self) -> Iterator[None]:
-        """Ray, for training in this process."""
-        with cluster.ray_cluster(cluster.ONE_PROCESS, self.settings.game.id):
-            logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-            yield
 
     def finished_run(self, dream: Literal["model", "real"] = "model") -> RunFolder:
         """The run with this dream, trained to its end if it was not before."""
@@ -87,9 +86,14 @@ class Bench:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        judged, collect = self.settings.evaluate, self.settings.collect
-        envs = min(judged.episodes, collect.envs)
-        return Evaluator(self.settings.game, self.settings.world_model.frame_size, envs, judged.max_steps)
+        return evaluator_of(self.settings)
+
+
+def evaluator_of(settings: Settings) -> Evaluator:
+    """Who judges the agents of a run with these settings."""
+    judged = settings.evaluate
+    envs = min(judged.episodes, settings.collect.envs)
+    return Evaluator(settings.game, settings.world_model.frame_size, envs, judged.max_steps)
 
 
 def agent_of(run: RunFolder) -> Agent:
@@ -102,12 +106,7 @@ def world_model_of(run: RunFolder) -> Path:
     return run.round_folder(run.last_round) / "world_model"
 
 
-def last_report(run: RunFolder) -> RoundReport:
-    """What the run's last round brought."""
-    return run.reports()[-1]
-
-
-def starts_of(run: RunFolder) -> Starts:
-    """Moments of the run's real play, for dreams to begin from."""
+def starts_of(run: RunFolder, mix: StartMix) -> Starts:
+    """Moments of the run's real play, for dreams to begin from: as many as in the run itself."""
     settings, rng = run.settings, np.random.default_rng([run.settings.seed, run.last_round])
-    return draw_starts(BufferReader(run.buffer), _STARTS, settings.world_model.context, rng, settings.imagine.starts)
+    return draw_starts(BufferReader(run.buffer), STARTS, settings.world_model.context, rng, mix)

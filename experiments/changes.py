@@ -7,11 +7,15 @@ from typing import Any, Literal, get_args
 from rl.settings import Settings
 from worldmodel.fitting import FitConfig
 
+ImaginedRow = Literal[
+    "all", "no_doubt", "only_beginnings", "short_dreams", "long_dreams", "half_imagined", "twice_imagined"
+]
+"""What an agent that begins in a finished world model may learn otherwise."""
 RowName = Literal[
     "all", "no_base", "one_prediction", "any_noise", "four_calls", "hard_steps", "no_shift", "calm_context",
-    "rough_dreams", "head_beside", "adapter", "no_waiting", "one_agent", "normalized", "no_doubt", "only_beginnings",
-    "short_dreams", "long_dreams", "half_imagined", "twice_imagined",
+    "rough_dreams", "head_beside", "adapter", "no_waiting", "one_agent", "normalized", ImaginedRow,
 ]  # fmt: skip
+IMAGINED_ROWS: tuple[ImaginedRow, ...] = get_args(ImaginedRow)
 ROWS: tuple[RowName, ...] = get_args(RowName)
 _NEVER_REACHED = 1e9
 

@@ -4,58 +4,86 @@ An agent that grew up with its world model may owe its return to what both learn
 game, and the model was fitted to none of their play.
 """
 
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from envs.neural_vector import NeuralVectorEnv
-from experiments.bench import agent_of, last_report, starts_of, world_model_of
+from experiments.bench import agent_of, starts_of, world_model_of
 from experiments.ppo import PPO, PixelAgent, PPOConfig
+from rl.dream_report import DreamReport
 from rl.dyna_config import DynaConfig
-from rl.imagination import ImaginationPPOConfig
+from rl.imagination import ImaginationPPO, ImaginationPPOConfig
 from rl.learner import hash_seed
 from rl.players import Player, View
 from rl.progress import Progress
 from rl.real_play import Agent
 from rl.run_folder import RunFolder
-from rl.settings import ImagineSettings
+from rl.settings import ImagineSettings, Settings
 from worldmodel.data.episode import Source
 
 _SEED = "fresh"
 
 
-def fresh_rllib(run: RunFolder, progress: Progress) -> Agent:
-    """An agent like the run's own, of other weights, after as many imagined steps in its last world model."""
-    imagine, total = run.settings.imagine, _steps(run)
-    seed, spec = hash_seed(run.settings.seed, _SEED), agent_of(run).policy.spec
+@dataclass(frozen=True)
+class Fresh:
+    """An agent that learned in a finished world model.
+
+    Attributes:
+        agent: The agent.
+        steps: Imagined steps that it learned from.
+        last: How its last dreams went.
+    """
+
+    agent: Agent
+    steps: int
+    last: DreamReport
+
+
+def fresh_rllib(run: RunFolder, imagine: ImagineSettings, progress: Progress) -> Fresh:
+    """An agent like the run's own, of other weights, trained as `imagine` says in the run's last world model.
+
+    Args:
+        run: A finished run.
+        imagine: How to learn: as the run's own agent did, or otherwise; its `observation`, `stack` and `normalized` are
+            the run's.
+        progress: Where it is shown.
+    """
+    settings, model = replace(run.settings, imagine=imagine), world_model_of(run)
+    seed, spec = hash_seed(settings.seed, _SEED), agent_of(run).policy.spec
     torch.manual_seed(seed)
-    config: Any = ImaginationPPOConfig().agent(imagine).dream_in(world_model_of(run), imagine)
-    config.rl_module(model_config=spec.model_config).debugging(seed=seed).training(lr=DynaConfig(run.settings).lr)
+    config: Any = ImaginationPPOConfig().agent(imagine).dream_in(model, imagine)
+    config.rl_module(model_config=spec.model_config).debugging(seed=seed).training(lr=DynaConfig(settings).lr)
     algorithm = config.build_algo()
     try:
-        algorithm.runner.set_starts(starts_of(run))
-        steps = 0
-        with progress.phase("fresh RLlib", total) as advance:
-            while steps < total:
-                before, steps = steps, algorithm.train()[ENV_RUNNER_RESULTS][NUM_ENV_STEPS_SAMPLED_LIFETIME]
-                advance(steps - before)
-        return Agent(algorithm.snapshot(spec), world_model_of(run))
+        algorithm.runner.set_starts(starts_of(run, imagine.starts))
+        steps, last = _learn(algorithm, _steps(settings), progress)
+        return Fresh(Agent(algorithm.snapshot(spec), model), steps, last)
     finally:
         algorithm.stop()
 
 
+def _learn(algorithm: ImaginationPPO, total: int, progress: Progress) -> tuple[int, DreamReport]:
+    steps, last = 0, DreamReport()
+    with progress.phase("fresh RLlib", total) as advance:
+        while steps < total:
+            report = algorithm.imagine()
+            steps, last = steps + report.steps, report if report.finished else last
+            advance(report.steps, imagined_return=last.mean_return)
+    return steps, last
+
+
 def fresh_torch(run: RunFolder, progress: Progress) -> Player:
     """The agent of `experiments/ppo.py`, which sees decoded frames, after as many imagined steps in the same model."""
-    imagine, total = run.settings.imagine, _steps(run)
+    imagine, total = run.settings.imagine, _steps(run.settings)
     seed = hash_seed(run.settings.seed, _SEED) % 2**31
     torch.manual_seed(seed)
     dreams = NeuralVectorEnv(
         world_model_of(run), imagine.dreams, stack=imagine.stack, horizon=imagine.horizon,
-        doubt_limit=imagine.doubt_limit, starts=starts_of(run),
+        doubt_limit=imagine.doubt_limit, starts=starts_of(run, imagine.starts),
     )  # fmt: skip
     agent = PixelAgent(3 * imagine.stack, dreams.action_spec.sizes[0])
     ppo = PPO(dreams, agent, _alike(imagine), seed)
@@ -85,10 +113,10 @@ class TorchPolicy:
         return (logits + rng.gumbel(size=logits.shape)).argmax(-1)
 
 
-def _steps(run: RunFolder) -> int:
-    """Imagined steps from which the run's own agent has learned."""
-    imagine = run.settings.imagine
-    return imagine.steps if imagine.afresh else last_report(run).imagined_steps
+def _steps(settings: Settings) -> int:
+    """Imagined steps from which the last agent of a run with these settings learns."""
+    imagine = settings.imagine
+    return imagine.steps if imagine.afresh else settings.rounds * imagine.steps
 
 
 def _alike(imagine: ImagineSettings) -> PPOConfig:

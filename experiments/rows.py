@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
 
-from experiments.bench import Bench, agent_of
+from experiments.bench import Bench, agent_of, ray_here
 from experiments.comparison import Point, RowName, RowResult
 from experiments.fresh import fresh_rllib, fresh_torch
 from experiments.provenance import commit
@@ -86,7 +86,7 @@ def _fine_tuned(bench: Bench, done: Done) -> RowResult:
 def _way(bench: Bench, play: RealPlaySettings, budget: int, begin: Agent | None) -> Iterator[Point]:
     """The points of an agent that learns in the real game."""
     marks = goals(budget, bench.compare.points)
-    with bench.ray():
+    with ray_here(bench.settings.game.id):
         milestones = learn_for_real(bench.settings, play, marks, bench.progress, begin)
         for number, milestone in enumerate(milestones, start=1):
             returns = bench.judge(milestone.agent, finished=number == len(marks))
@@ -95,8 +95,8 @@ def _way(bench: Bench, play: RealPlaySettings, budget: int, begin: Agent | None)
 
 def _fresh_rllib(bench: Bench, done: Done) -> RowResult:
     before, run = _imagined(done), bench.finished_run()
-    with bench.ray():
-        agent = fresh_rllib(run, bench.progress)
+    with ray_here(bench.settings.game.id):
+        agent = fresh_rllib(run, run.settings.imagine, bench.progress).agent
     return replace(before, points=(replace(before.final, returns=bench.judge(agent)),))
 
 

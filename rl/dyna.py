@@ -40,7 +40,8 @@ from worldmodel.data.starts import draw_starts
 from worldmodel.files import write_json
 from worldmodel.spaces import ActionSpec
 
-_STARTS = 1024
+STARTS = 1024
+"""moments of real play from which a round's dreams begin"""
 _FILMS = 4
 
 __all__ = ["Dyna", "DynaConfig"]
@@ -239,7 +240,7 @@ class Dyna(ImaginationPPO):
             self.runner.set_world_model({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
             reader = BufferReader(self._folder / "buffer")
             rng = np.random.default_rng([self.settings.seed, number])
-            starts = draw_starts(reader, _STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
+            starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
             self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
 
     def _imagine(self, number: int) -> dict[str, float]:

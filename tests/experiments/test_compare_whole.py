@@ -7,8 +7,10 @@ import pytest
 from miniature import MINIATURE
 from rich.console import Console
 
+from experiments import frozen
 from experiments.bench import Bench, agent_of, world_model_of
 from experiments.comparison import CompareSettings
+from experiments.frozen_results import Frozen
 from experiments.rows import ROWS, play_row
 from rl.settings import RealPlaySettings
 
@@ -73,3 +75,19 @@ def test_fresh_agents_leave_the_run_as_it_is(whole):
     assert {path: path.read_bytes() for path in bench.run_path.rglob("*") if path.is_file()} == before
     assert world_model_of(bench.finished_run()).is_dir()
     assert replace(done["fresh_torch"], points=()) == replace(done["imagination"], points=())
+
+
+@pytest.mark.slow
+def test_agents_in_a_frozen_model_learn_as_their_rows_say_and_leave_it_as_it_is(whole, tmp_path):
+    _, bench = whole
+    before = {path: path.read_bytes() for path in bench.run_path.rglob("*") if path.is_file()}
+    rows = ("all", "short_dreams", "half_imagined", "only_beginnings")
+    results = tmp_path / "frozen.json"
+    assert frozen.main([str(bench.run_path), "--rows", *rows, "--results", str(results)]) == 0
+    assert {path: path.read_bytes() for path in bench.run_path.rglob("*") if path.is_file()} == before
+    found = {row: Frozen.read(results).of(row)[str(MINIATURE.seed)] for row in rows}
+    life, rollout = MINIATURE.rounds * MINIATURE.imagine.steps, MINIATURE.imagine.dreams * MINIATURE.imagine.rollout
+    for row, steps in {"all": life, "short_dreams": life, "half_imagined": life / 2, "only_beginnings": life}.items():
+        assert steps <= found[row].imagined_steps < steps + rollout, row
+        assert len(found[row].returns) == MINIATURE.evaluate.episodes
+    assert found["short_dreams"].imagined_length == 1 < found["all"].imagined_length <= MINIATURE.imagine.horizon
