@@ -25,11 +25,11 @@ class StepByStep(LatentLosses):
         context, losses = latents[:, : played.context], []
         for k in range(played.horizon):
             now = played.context + k
-            asked = self._ask(context, history[:, k:now], latents[:, now])
-            predicted = self._denoise(*asked.question)
-            error = (predicted - asked.answer).square().mean((1, 2, 3))
+            batch = self._batch(context, history[:, k:now], latents[:, now])
+            predicted = self._denoise(*batch.inputs)
+            error = (predicted - batch.target).square().mean((1, 2, 3))
             losses.append((error * there[:, k]).sum() / there[:, k].sum().clamp_min(1))
-            context = torch.cat([context[:, 1:], self._guess(asked, predicted.detach())[:, None]], dim=1)
+            context = torch.cat([context[:, 1:], self._guess(batch, predicted.detach())[:, None]], dim=1)
         return torch.stack(losses).mean()
 
 

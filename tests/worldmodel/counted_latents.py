@@ -59,7 +59,7 @@ class Denoiser(nn.Module):
         clean = torch.stack([count + 1, actions[:, -1], tag], -1).float()[..., None, None] / _SCALE
         if self.residual:
             clean = (clean - context[:, -1]) / self.change
-        alpha = self.sampler.alphas[timesteps].view(-1, 1, 1, 1)
+        alpha = self.sampler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * clean + 0 * self.weight
 

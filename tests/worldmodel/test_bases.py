@@ -107,7 +107,7 @@ def test_the_schedule_and_the_prediction_are_the_bases(base_folders):
         sampler = based(folder).sampler
         assert sampler.prediction_type == prediction
         # No zero terminal SNR: a rest of the signal is left.
-        assert sampler.alphas[-1].item() == pytest.approx(0.0047, abs=2e-4)
+        assert sampler.alphas_cumprod[-1].item() == pytest.approx(0.0047, abs=2e-4)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def test_a_perfect_prediction_of_either_kind_draws_the_truth(base_folder):
     def predict(noisy, timesteps, context, actions, level):
         torch.testing.assert_close(context[:, -1], model.autoencoder.unstandard(dream.latents[:, -1]))
         torch.testing.assert_close(context[:, :-1], dream.latents.diff(dim=1) / model.autoencoder.change)
-        alpha = model.sampler.alphas[timesteps].view(-1, 1, 1, 1)
+        alpha = model.sampler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         if model.sampler.prediction_type == "epsilon":
             return noise

@@ -118,8 +118,8 @@ def test_what_is_to_be_predicted_does_not_depend_on_being_told(residual):
 def test_a_window_without_a_context_goes_on_from_what_really_came():
     model = listening(context_dropout=1.0, shift=0.0)
     segment, losses, contexts = replace_batch(model), LatentLosses(model), []
-    known = losses._withhold
-    losses._withhold = lambda told: contexts.append(told.context) or known(told)
+    drop = losses._drop
+    losses._drop = lambda conditioning: contexts.append(conditioning.context) or drop(conditioning)
     losses.of_windows(segment)
     torch.testing.assert_close(contexts[1], as_told(model, segment.latents[:, 1:5]))
 

@@ -32,7 +32,7 @@ class Oracle:
 
     def __call__(self, noisy, timesteps):
         self.asked.append(timesteps)
-        alpha = self.sampler.alphas[timesteps].view(-1, 1, 1, 1)
+        alpha = self.sampler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noise = (noisy - alpha.sqrt() * self.clean) / (1 - alpha).sqrt()
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * self.clean
 
@@ -100,7 +100,7 @@ def test_more_steps_come_nearer_to_the_solution(noise):
         sampler = sampler_of("ddim", steps)
 
         def predict(noisy, timesteps):
-            alpha = sampler.alphas[timesteps].view(-1, 1, 1, 1)
+            alpha = sampler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
             return noisy * (alpha * (1 - alpha)).sqrt() * 0.75 / (1 - 0.75 * alpha)
 
         return sampler.sample(predict, noise)

@@ -58,7 +58,7 @@ def test_edm_is_the_published_weight_of_the_clean_latents_error(prediction):
 @pytest.mark.parametrize("weighting", ["min_snr", "edm"])
 def test_our_own_schedule_has_a_weight_at_every_step(weighting):
     """It ends in pure noise, where nothing of the latent is left to be judged."""
-    scheduler = build_sampler(SamplerConfig(), Schedule(OWN_SCHEDULE)).noise
+    scheduler = build_sampler(SamplerConfig(), Schedule(OWN_SCHEDULE)).scheduler
     weights = LossWeight(weighting, 5.0, scheduler)(torch.arange(1000))
     assert weights.isfinite().all()
     assert (weights[:ZERO_SNR] > 0).all()

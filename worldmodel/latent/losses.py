@@ -10,28 +10,28 @@ from torch import Tensor
 from worldmodel.data.outcomes import Balance
 from worldmodel.data.segment import Segment
 from worldmodel.fastest import Network
+from worldmodel.latent.conditioning import Conditioning
 from worldmodel.latent.course import Counted, Course, Courses
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.shift import shift
-from worldmodel.latent.told import Told
 
 Weigh = Callable[[Tensor], Tensor]
 """Weights (batch,) of the denoising error at timesteps (int64, (batch,))."""
 
 
-class _Asked(NamedTuple):
-    """What the denoiser is asked of a batch of frames, and what it should answer.
+class _DenoisingBatch(NamedTuple):
+    """What the denoiser is given of a batch of frames, and what it should predict.
 
     Attributes:
-        noisy: The frames under noise.
+        noisy: The frames under noise, (batch, channels, h, w).
         timesteps: int64, (batch,).
-        context: As in `Told`.
-        actions: As in `Told`.
-        level: As in `Told`.
-        answer: What is to be predicted, of the shape of `noisy`.
+        context: As in `Conditioning`.
+        actions: As in `Conditioning`.
+        level: As in `Conditioning`.
+        target: The noise or velocity to predict, of the shape of `noisy`.
         newest: The newest latents that are seen.
-        target: The latents of the frames.
-        dropped: bool, (batch,): where nothing is told.
+        latents: Those of the frames, without noise.
+        dropped: bool, (batch,): where the conditioning is withheld.
     """
 
     noisy: Tensor
@@ -39,13 +39,13 @@ class _Asked(NamedTuple):
     context: Tensor
     actions: Tensor
     level: Tensor
-    answer: Tensor
-    newest: Tensor
     target: Tensor
+    newest: Tensor
+    latents: Tensor
     dropped: Tensor
 
     @property
-    def question(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[Tensor, ...]:
         """The denoiser's arguments."""
         return self[:5]
 
@@ -139,9 +139,9 @@ class LatentLosses:
     def ahead(self, course: Course, steps: int, parts: int = 1) -> Course:
         """The course so many steps further; `parts`: in how many parts its windows are taken, one after another."""
         for _ in range(steps):
-            asked = self._ask_next(course)
-            questions = zip(*(told.tensor_split(parts) for told in asked.question), strict=True)
-            course = course.on(self._guess(asked, torch.cat([self._denoise(*question) for question in questions])))
+            batch = self._next_batch(course)
+            inputs = zip(*(tensor.tensor_split(parts) for tensor in batch.inputs), strict=True)
+            course = course.on(self._guess(batch, torch.cat([self._denoise(*part) for part in inputs])))
         return course
 
     def of_courses(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
@@ -170,47 +170,49 @@ class LatentLosses:
             assert part.latents is not None
             outcome = self._model.head(part.latents[:, step - 1 : step + 2], part.actions[:, step])
             there = part.mask[:, step] & part.mask[:, step + 1]
-            told = part.rewards[:, step], part.terminated[:, step], there, count
-            yield self._model.head.losses(outcome, *told, balance)
+            rewards, terminated = part.rewards[:, step], part.terminated[:, step]
+            yield self._model.head.losses(outcome, rewards, terminated, there, count, balance)
 
     def _predict(self, courses: Sequence[Course], outcomes: _Outcomes) -> Learned:
         """Predict the next step of every course, of all at once."""
-        asked = _Asked(*map(torch.cat, zip(*map(self._ask_next, courses), strict=True)))
-        predicted = self._denoise(*asked.question)
-        error = self._weigh(asked.timesteps) * (predicted - asked.answer).square().mean((1, 2, 3))
+        batch = _DenoisingBatch(*map(torch.cat, zip(*map(self._next_batch, courses), strict=True)))
+        predicted = self._denoise(*batch.inputs)
+        error = self._weigh(batch.timesteps) * (predicted - batch.target).square().mean((1, 2, 3))
         sizes = [len(course.dreamed) for course in courses]
-        guesses, errors = self._guess(asked, predicted.detach()).split(sizes), error.split(sizes)
+        guesses, errors = self._guess(batch, predicted.detach()).split(sizes), error.split(sizes)
         terms = [
             {"denoising": _denoising(course, part)} | outcomes(course, guess)
             for course, part, guess in zip(courses, errors, guesses, strict=True)
         ]
         return Learned(_mean(terms), guesses, error.detach().split(sizes))
 
-    def _ask_next(self, course: Course) -> _Asked:
+    def _next_batch(self, course: Course) -> _DenoisingBatch:
         now = course.windows.context + course.step
-        return self._ask(course.dreamed[:, course.step :], course.history[:, course.step : now], course.latents[:, now])
+        return self._batch(
+            course.dreamed[:, course.step :], course.history[:, course.step : now], course.latents[:, now]
+        )
 
     @torch.no_grad()
-    def _ask(self, context: Tensor, actions: Tensor, target: Tensor) -> _Asked:
-        """Draw what the denoiser is asked of the frame `target`."""
-        model, batch, device = self._model, len(target), target.device
+    def _batch(self, context: Tensor, actions: Tensor, latents: Tensor) -> _DenoisingBatch:
+        """Draw noise for the frames of these latents, and for their context."""
+        model, batch, device = self._model, len(latents), latents.device
         strength = model.config.max_context_noise * torch.rand(batch, device=device)
         strength = strength * (torch.rand(batch, device=device) < 0.5)
-        seen, level = model.shake(context, strength, torch.randn_like(context))
+        seen, level = model.add_context_noise(context, strength, torch.randn_like(context))
         timesteps = self._draw_timesteps(batch, device)
-        # From the shaken newest latent, so that the change to predict also takes back what is wrong with it.
-        clean = model.reduce(target, seen[:, -1])
-        noisy, answer = model.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
-        told, dropped = self._withhold(model.told(seen, actions, level))
-        return _Asked(noisy, timesteps, *told, answer=answer, newest=seen[:, -1], target=target, dropped=dropped)
+        # From the noisy newest latent, so that the change to predict also takes back what is wrong with it.
+        clean = model.to_prediction(latents, seen[:, -1])
+        noisy, target = model.sampler.add_noise(clean, torch.randn_like(clean), timesteps)
+        conditioning, dropped = self._drop(model.conditioning(seen, actions, level))
+        return _DenoisingBatch(noisy, timesteps, *conditioning, target, seen[:, -1], latents, dropped)
 
     @torch.no_grad()
-    def _guess(self, asked: _Asked, predicted: Tensor) -> Tensor:
+    def _guess(self, batch: _DenoisingBatch, predicted: Tensor) -> Tensor:
         """The frames as predicted from their noise."""
         model = self._model
-        guess = model.restore(model.sampler.clean(asked.noisy, predicted, asked.timesteps), asked.newest)
+        guess = model.from_prediction(model.sampler.clean(batch.noisy, predicted, batch.timesteps), batch.newest)
         # A guess without a context is no step of this game: go on from what really came.
-        return torch.where(asked.dropped.view(-1, 1, 1, 1), asked.target, guess)
+        return torch.where(batch.dropped.view(-1, 1, 1, 1), batch.latents, guess)
 
     def _outcomes(self, course: Course, guess: Tensor) -> dict[str, Tensor]:
         """The head's losses on the real next step and on the same step as the model dreamed it, half each."""
@@ -232,16 +234,16 @@ class LatentLosses:
         """A share of them those that the sampler uses, the others uniform."""
         sampler = self._model.sampler
         used = sampler.timesteps.to(device)[torch.randint(len(sampler.timesteps), (batch,), device=device)]
-        uniform = torch.randint(len(sampler.alphas), (batch,), device=device)
+        uniform = torch.randint(len(sampler.alphas_cumprod), (batch,), device=device)
         return torch.where(torch.rand(batch, device=device) < self._sampled_share, used, uniform)
 
-    def _withhold(self, told: Told) -> tuple[Told, Tensor]:
-        """What is told, with nothing told to a share of the windows, and to which (bool, (batch,))."""
-        share, batch = self._model.config.context_dropout, len(told.level)
+    def _drop(self, conditioning: Conditioning) -> tuple[Conditioning, Tensor]:
+        """The conditioning, withheld from a share of the windows, and from which (bool, (batch,))."""
+        share, batch, device = self._model.config.context_dropout, len(conditioning.level), conditioning.level.device
         if not share:
-            return told, torch.zeros(batch, dtype=torch.bool, device=told.level.device)
-        dropped = torch.rand(batch, device=told.level.device) < share
-        return told.where(~dropped, self._model.null(told)), dropped
+            return conditioning, torch.zeros(batch, dtype=torch.bool, device=device)
+        dropped = torch.rand(batch, device=device) < share
+        return conditioning.where(~dropped, self._model.null(conditioning)), dropped
 
 
 def _denoising(course: Course, error: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from worldmodel.head import Head
 from worldmodel.latent.adapter import attach, check_adapter, fused_weights, is_attached
 from worldmodel.latent.autoencoder import Autoencoder
 from worldmodel.latent.bases import Base, make_base
+from worldmodel.latent.conditioning import Conditioning, classifier_free_guidance
 from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import condition, plain_denoiser
 from worldmodel.latent.familiarity import Familiarity
@@ -26,7 +27,6 @@ from worldmodel.latent.origin import Origin
 from worldmodel.latent.own_base import adopt
 from worldmodel.latent.sampler import Sampler, build_sampler
 from worldmodel.latent.scatter import scattered
-from worldmodel.latent.told import Told, guided
 from worldmodel.spaces import ActionSpec, Observation
 
 
@@ -201,12 +201,12 @@ class LatentWorldModel(WorldModel):
         """The next latents (batch, channels, h, w), as the sampler draws them."""
         strength = torch.full((len(context),), self.config.context_noise, device=context.device)
         noise = torch.randn(context.shape, generator=generator, device=context.device)
-        seen, level = self.shake(context, strength, noise)
+        seen, level = self.add_context_noise(context, strength, noise)
         newest = seen[:, -1]
         start = torch.randn(newest.shape, generator=generator, device=context.device)
         # The likeliest next picture is the newest one again.
-        drawn = self.sampler.sample(self._predictor(seen, history, level), start, self.reduce(newest, newest))
-        return self.restore(drawn, newest)
+        drawn = self.sampler.sample(self._predictor(seen, history, level), start, self.to_prediction(newest, newest))
+        return self.from_prediction(drawn, newest)
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         """See `WorldModel.observe`."""
@@ -335,8 +335,8 @@ class LatentWorldModel(WorldModel):
         """The actions, with those from or to a frame that only pads replaced by "not known"."""
         return where_known(mask[:, :-1] & mask[:, 1:], actions, self.unknown)
 
-    def shake(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise added to the context, in spreads of the change, and the level that the denoiser is told of it.
+    def add_context_noise(self, context: Tensor, strength: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise added to the context, in spreads of the change, and its level, which conditions the denoiser.
 
         As in GameNGen, but there in spreads of a latent: in games that move little, motion would drown in it.
         """
@@ -345,27 +345,27 @@ class LatentWorldModel(WorldModel):
         level = (strength / top * levels).floor().long().clamp(0, levels - 1)
         return context + strength.view(-1, 1, 1, 1, 1) * self.autoencoder.change * noise, level
 
-    def told(self, seen: Tensor, actions: Tensor, level: Tensor) -> Told:
-        """What the denoiser is told of a context as it is seen (see `shake`) and the actions so far.
+    def conditioning(self, seen: Tensor, actions: Tensor, level: Tensor) -> Conditioning:
+        """What conditions the denoiser: a context as it is seen (see `add_context_noise`) and the actions so far.
 
-        Of the context it is told the newest latent, and the changes that led to it in units of their spread: one frame
+        Of the context it gets the newest latent, and the changes that led to it in units of their spread: one frame
         differs from the next by so little that the motion would be lost in whole pictures.
         """
         changes = seen.diff(dim=1) / self.autoencoder.change
-        return Told(torch.cat([changes, self._as_known(seen[:, -1:])], dim=1), actions, level)
+        return Conditioning(torch.cat([changes, self._as_known(seen[:, -1:])], dim=1), actions, level)
 
-    def null(self, told: Told) -> Told:
-        """The same with nothing told."""
-        return told.null(self.unknown, self.config.noise_levels - 1)
+    def null(self, conditioning: Conditioning) -> Conditioning:
+        """As much conditioning, with nothing in it."""
+        return conditioning.null(self.unknown, self.config.noise_levels - 1)
 
-    def reduce(self, target: Tensor, newest: Tensor) -> Tensor:
-        """What is to be predicted: the change from the newest latent, or the whole picture."""
+    def to_prediction(self, latents: Tensor, newest: Tensor) -> Tensor:
+        """What is denoised to predict these latents: the change from the newest ones, or the latents themselves."""
         if self.predicts_change:
-            return (target - newest) / self.autoencoder.change
-        return self._as_known(target)
+            return (latents - newest) / self.autoencoder.change
+        return self._as_known(latents)
 
-    def restore(self, clean: Tensor, newest: Tensor) -> Tensor:
-        """The latent that a prediction stands for."""
+    def from_prediction(self, clean: Tensor, newest: Tensor) -> Tensor:
+        """The latents that a denoised prediction stands for: the inverse of `to_prediction`."""
         if self.predicts_change:
             return newest + clean * self.autoencoder.change
         return self.autoencoder.standard(clean) if self.knows_raw else clean
@@ -378,11 +378,10 @@ class LatentWorldModel(WorldModel):
         return Step(rewards, terminated, doubt, head.end_probability(outcome), head.sign_probabilities(outcome))
 
     def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        told = self.told(seen, actions, level)
+        conditioning, denoise = self.conditioning(seen, actions, level), self.by(self.denoiser)
         if self.guidance != 1:
-            return guided(self.by(self.denoiser), told, self.null(told), self.guidance)
-        denoise = self.by(self.denoiser)
-        return lambda noisy, timesteps: denoise(noisy, timesteps, *told)
+            return classifier_free_guidance(denoise, conditioning, self.null(conditioning), self.guidance)
+        return lambda noisy, timesteps: denoise(noisy, timesteps, *conditioning)
 
     def _as_known(self, latents: Tensor) -> Tensor:
         """Latents in the scale that the denoiser knows: one from elsewhere its own, ours unit variance."""

@@ -49,7 +49,7 @@ class Sampler(Schedule):
         self.scheduler = scheduler
         self.steps = steps
         scheduler.set_timesteps(steps)
-        self.timesteps = self._asked = scheduler.timesteps.to(torch.int64)
+        self.timesteps = self._timesteps = scheduler.timesteps.to(torch.int64)
         self._check_noise_levels()
 
     def sample(
@@ -66,33 +66,33 @@ class Sampler(Schedule):
             noise: Standard normal, (n, ...).
             expected: What is likely to be drawn, (n, ...); None: zero.
         """
-        solver, asked = self.scheduler, self._asked_on(noise.device)
+        solver, timesteps = self.scheduler, self._timesteps_on(noise.device)
         # The solver's own timesteps stay on the CPU: to read them from a GPU, as it does, would be to wait for it.
         solver.set_timesteps(self.steps)
         if hasattr(solver, "set_begin_index"):
             solver.set_begin_index(0)
         expected = torch.zeros_like(noise) if expected is None else expected
-        latents = solver.add_noise(expected, noise, asked[:1].to(solver.timesteps.dtype))
-        for t, timestep in zip(solver.timesteps[:-1], asked[:-1], strict=True):
+        latents = solver.add_noise(expected, noise, timesteps[:1].to(solver.timesteps.dtype))
+        for t, timestep in zip(solver.timesteps[:-1], timesteps[:-1], strict=True):
             predicted = predict(solver.scale_model_input(latents, t), timestep.expand(len(noise)))
             latents = solver.step(predicted, t, latents).prev_sample
         # The last step of all solvers ends here; DDIM's own leaves some noise where the steps do not divide 1000.
-        scaled, timesteps = solver.scale_model_input(latents, solver.timesteps[-1]), asked[-1].expand(len(noise))
-        return self.clean(scaled, predict(scaled, timesteps), timesteps)
+        scaled, last = solver.scale_model_input(latents, solver.timesteps[-1]), timesteps[-1].expand(len(noise))
+        return self.clean(scaled, predict(scaled, last), last)
 
-    def _asked_on(self, device: torch.device) -> Tensor:
+    def _timesteps_on(self, device: torch.device) -> Tensor:
         """`timesteps`, brought to the device once."""
-        if self._asked.device != device:
-            self._asked = self.timesteps.to(device)
-        return self._asked
+        if self._timesteps.device != device:
+            self._timesteps = self.timesteps.to(device)
+        return self._timesteps
 
     def _check_noise_levels(self) -> None:
         """Refuse a scheduler whose steps have other noise than its timesteps say."""
         sigmas = getattr(self.scheduler, "sigmas", None)
         if sigmas is None:
             return
-        told = self.alphas[self.timesteps]
-        if not torch.allclose(1 / (1 + sigmas[: len(told)].cpu().float() ** 2), told, atol=1e-3):
+        alphas = self.alphas_cumprod[self.timesteps]
+        if not torch.allclose(1 / (1 + sigmas[: len(alphas)].cpu().float() ** 2), alphas, atol=1e-3):
             name = type(self.scheduler).__name__
             raise UserError(
                 f"The steps of this {name} have other noise than the timesteps that the network is told:"

@@ -30,8 +30,7 @@ class Schedule:
 
     Attributes:
         settings: As diffusers' schedulers take them.
-        noise: The same as diffusers' tools for training take it.
-        alphas: float32, (num_train_timesteps,): share of the signal's power at each timestep, "alpha bar".
+        alphas_cumprod: float32, (num_train_timesteps,): share of the signal's power at each timestep, "alpha bar".
         prediction_type: "epsilon", the noise (Ho et al., 2020), or "v_prediction", the velocity (Salimans & Ho, 2022).
     """
 
@@ -49,9 +48,9 @@ class Schedule:
             raise UserError(
                 f"A {_name(settings)} has no schedule of betas: take a DDIM, Euler or DPM-Solver scheduler."
             )
-        self.noise = DDIMScheduler.from_config(self.settings)
-        self.alphas = self._alphas = cast(Tensor, self.noise.alphas_cumprod)
-        self.prediction_type: str = self.noise.config.prediction_type
+        noise = DDIMScheduler.from_config(self.settings)
+        self.alphas_cumprod = self._on_device = cast(Tensor, noise.alphas_cumprod)
+        self.prediction_type: str = noise.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise UserError(f"The prediction type {self.prediction_type} is not known: take epsilon or v_prediction.")
 
@@ -70,14 +69,14 @@ class Schedule:
 
     def same_as(self, other: "Schedule") -> bool:
         """Whether a denoiser trained on the one can be sampled on the other."""
-        if self.prediction_type != other.prediction_type or len(self.alphas) != len(other.alphas):
+        if self.prediction_type != other.prediction_type or len(self.alphas_cumprod) != len(other.alphas_cumprod):
             return False
-        return torch.allclose(self.alphas, other.alphas, atol=1e-4)
+        return torch.allclose(self.alphas_cumprod, other.alphas_cumprod, atol=1e-4)
 
     def _rates(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        if self._alphas.device != like.device:
-            self._alphas = self.alphas.to(like.device)
-        alpha = self._alphas[timesteps].view(-1, *[1] * (like.ndim - 1))
+        if self._on_device.device != like.device:
+            self._on_device = self.alphas_cumprod.to(like.device)
+        alpha = self._on_device[timesteps].view(-1, *[1] * (like.ndim - 1))
         return alpha.sqrt(), (1 - alpha).sqrt()
 
 
