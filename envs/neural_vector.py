@@ -43,7 +43,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         shuffled: bool = False,
         steps_ahead: int = 0,
         device: str | torch.device = "cpu",
-        seed: int = 0,
+        seed: int | None = None,
         render_mode: str | None = None,
     ) -> None:
         """Make ready to dream.
@@ -60,7 +60,7 @@ class NeuralVectorEnv(TensorVectorEnv):
             steps_ahead: How many steps of all dreams are to come. Where they will take long, faster ways to compute
                 them are tried at the first one: in bfloat16, compiled.
             device: Where to dream.
-            seed: Seeds every random number until `reset` is given a seed.
+            seed: Seeds every random number until `reset` is given a seed; None: by chance.
             render_mode: "rgb_array", or None.
 
         Raises:
@@ -75,7 +75,8 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._given_limit = doubt_limit
         self._steps_ahead = steps_ahead
         self._hastened: WorldModel | None = None
-        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._generator = torch.Generator(self.device)
+        self._generator.seed() if seed is None else self._generator.manual_seed(seed)
         self._set_spaces(self.world_model.action_spec, self._space())
         self._dreams: Dream | None = None
         self._pool: StartPool | None = None

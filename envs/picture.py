@@ -32,12 +32,16 @@ class Shrinker:
     def __call__(self, picture: Picture) -> Picture:
         """The small frame of a picture (height, width, 3), which must not be changed afterwards."""
         picture = np.ascontiguousarray(picture)
-        if picture.shape != self._picture.shape:
+        if picture.shape != self._picture.shape or self._is_mixed(picture):
             self._frame = _resize(picture, self._height, self._width)
         elif (box := _changed(self._picture, picture)) is not None:
             self._update(picture, *box)
         self._picture = picture
         return self._frame.copy()
+
+    def _is_mixed(self, picture: Picture) -> bool:
+        """Whether it shrinks one way and grows the other, where OpenCV does not go band by band."""
+        return (picture.shape[0] > self._height) != (picture.shape[1] > self._width)
 
     def _update(self, picture: Picture, rows: slice, columns: slice) -> None:
         large_rows, small_rows = _align(rows, picture.shape[0], self._height)

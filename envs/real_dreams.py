@@ -44,7 +44,7 @@ class RealDreams(TensorVectorEnv):
         atari: AtariConfig | None = None,
         patience: float | None = None,
         device: str | torch.device = "cpu",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         """Open the games.
 
@@ -62,7 +62,7 @@ class RealDreams(TensorVectorEnv):
             atari: As for `envs.make_real`, but that `life_loss_ends` does end a game here.
             patience: As for `envs.make_real`.
             device: Where the tensors are wanted.
-            seed: Seeds the choice of starts until `reset` is given a seed.
+            seed: Seeds the choice of starts until `reset` is given a seed; None: by chance.
 
         Raises:
             UserError: If the game can't be opened, or latents are asked for without a world model.

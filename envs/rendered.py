@@ -63,7 +63,8 @@ class RenderedGame(Game):
         kind = _kind(picture)
         if kind != self._kind:
             raise TypeError(f"render() returned {kind}, at first {self._kind}")
-        return self._shrink(picture)
+        # Gymnasium's own renderers make a new picture every time; others may draw into the same one again.
+        return self._shrink(picture if self._reads_pixels else picture.copy())
 
     def close(self) -> None:
         """Close the environment."""

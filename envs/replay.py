@@ -49,7 +49,8 @@ def find_cut(reader: BufferReader, collector: int, seed: int, steps: int) -> tup
         info = record.info
         if (info.collector, info.seed, info.start + record.length) == (collector, seed, steps):
             replay = _replay(reader, _pieces_before(reader.episodes), index, record.length)
-            return None if replay is None else (replay, reader.frames(np.array(record.first_frame + record.length)))
+            last = reader.table.frame_ids(np.array(index), np.array(record.length))
+            return None if replay is None else (replay, reader.frames(last))
     return None
 
 

@@ -90,26 +90,29 @@ def table_of(ablation: Ablation) -> Table:
     table = new_table(f"{ablation.game}: what each part is worth", "changed")
     for column in ("seeds", "real return", "95% interval", "beside all", "dream, changing, dB", "ends, precision"):
         table.add_column(column, justify="right", no_wrap=True)
-    whole = [result.mean for result in ablation.of("all").values()]
     for row in ROWS:
-        if results := list(ablation.of(row).values()):
-            table.add_row(*_cells(row, results, float(np.mean(whole)) if whole else math.nan))
+        if ablation.of(row):
+            table.add_row(*_cells(ablation, row))
     table.caption = (
         "Means over seeds of the last agent's mean return and the last world model's scores on held-out play; interval:"
-        " bootstrap over the seeds' means. Every row of a seed has the same first random play."
+        " bootstrap over the seeds' means. Every row of a seed has the same first random play, and stands beside all of"
+        " the same seeds."
     )
     return table
 
 
-def _cells(row: RowName, results: Sequence[AblationResult], whole: float) -> list[str]:
+def _cells(ablation: Ablation, row: RowName) -> list[str]:
+    of_row, whole = ablation.of(row), ablation.of("all")
+    results = list(of_row.values())
     means = [result.mean for result in results]
+    apart = [result.mean - whole[seed].mean for seed, result in of_row.items() if seed in whole]
     low, high = bootstrap_interval(means) if len(means) > 1 else (math.nan, math.nan)
     return [
         CHANGES[row].words,
         str(len(results)),
         f"{np.mean(means):.1f}",
         f"{low:.1f} to {high:.1f}",
-        f"{np.mean(means) - whole:+.1f}",
+        f"{np.mean(apart):+.1f}" if apart else "",
         _mean([result.changing for result in results], ".1f"),
         _mean([result.end_precision for result in results], ".0%"),
     ]

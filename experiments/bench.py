@@ -109,4 +109,5 @@ def world_model_of(run: RunFolder) -> Path:
 def starts_of(run: RunFolder, mix: StartMix) -> Starts:
     """Moments of the run's real play, for dreams to begin from: as many as in the run itself."""
     settings, rng = run.settings, np.random.default_rng([run.settings.seed, run.last_round])
-    return draw_starts(BufferReader(run.buffer), STARTS, settings.world_model.context, rng, mix)
+    reader = BufferReader(run.buffer, lives_end=settings.game.atari.life_loss_ends)
+    return draw_starts(reader, STARTS, settings.world_model.context, rng, mix)

@@ -87,10 +87,13 @@ def fresh_torch(run: RunFolder, progress: Progress) -> Player:
     )  # fmt: skip
     agent = PixelAgent(3 * imagine.stack, dreams.action_spec.sizes[0])
     ppo = PPO(dreams, agent, _alike(imagine), seed)
+    steps = 0
     with progress.phase("fresh torch", total) as advance:
-        for _ in range(0, total, imagine.dreams * imagine.rollout):
+        while steps < total:
             ppo.train()
-            advance(imagine.dreams * imagine.rollout)
+            learned = int((~ppo.skipped).sum())
+            steps += learned
+            advance(learned)
     return Player(TorchPolicy(agent, run.settings.evaluate.greedy), View(imagine.stack))
 
 

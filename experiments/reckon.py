@@ -22,13 +22,13 @@ from experiments.peak_memory import PeakMemory
 from experiments.provenance import hardware
 from experiments.terminal import as_typed, make_console
 from worldmodel.data.segment import Segment
-from worldmodel.descent import Descent
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.fitting import FitConfig, OptimizerName
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.config import AdapterConfig, BaseConfig, LatentConfig
 from worldmodel.latent.model import LatentWorldModel
+from worldmodel.optimization import Optimization
 from worldmodel.plain import to_plain
 from worldmodel.spaces import ActionSpec
 
@@ -183,13 +183,13 @@ def measure(way: Way, settings: ReckonSettings) -> Measured:
 def _measure(way: Way, settings: ReckonSettings) -> Measured:
     model = _model(way, settings)
     windows, trained = _windows(settings, model), _trained(model)
-    descent = Descent(trained, 1e-5, 2, way.fit, torch.device("cpu"))
+    optimization = Optimization(trained, 1e-5, 2, way.fit, torch.device("cpu"))
     for _ in range(2):
         began = time.perf_counter()
-        descent.clear()
-        descent.backward(_loss(model, windows))
-        descent.clip()
-        descent.step()
+        optimization.zero_grad()
+        optimization.backward(_loss(model, windows))
+        optimization.clip_grad_norm()
+        optimization.step()
     return Measured(time.perf_counter() - began, 1024 * getrusage(RUSAGE_SELF).ru_maxrss)
 
 

@@ -10,7 +10,7 @@ import ray
 from rl.lock import FolderLock
 from worldmodel.data.chunk import CHUNKS, EpisodeEntry, chunk_file, write_chunk
 from worldmodel.data.episode import Episode, Source
-from worldmodel.data.index import BufferIndex, holds_play, read_index, write_index
+from worldmodel.data.index import COPIES, BufferIndex, is_whole, read_index, write_index
 from worldmodel.errors import UserError
 from worldmodel.files import writing
 from worldmodel.spaces import ActionSpec
@@ -55,7 +55,9 @@ class BufferWriter:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._capacity = capacity
-        if not holds_play(self._folder) or not read_index(self._folder).written.chunks:
+        # Whoever was killed while he began the buffer left no play, and perhaps one copy of the index.
+        empty = not any(self._folder.glob(CHUNKS)) and not is_whole(self._folder / COPIES[0])
+        if empty or not read_index(self._folder).written.chunks:
             write_index(self._folder, BufferIndex(frame_shape, action_spec))
         self._index = read_index(self._folder)
         if (self._index.frame_shape, self._index.action_spec) != (frame_shape, action_spec):

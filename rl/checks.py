@@ -145,11 +145,13 @@ def _check_number(name: str, number: float) -> None:
 
 
 def _check_collect(collect: CollectSettings) -> None:
-    if collect.random + collect.expert + collect.exploring > 1:
+    if collect.random + collect.expert + collect.exploring > 1 + 1e-6:
         raise UserError(
             "collect.random, collect.expert and collect.exploring together must be at most 1;"
             " the agent plays what is left."
         )
+    if collect.capacity < (most := max(collect.first_steps, collect.steps)):
+        raise UserError(f"collect.capacity is {collect.capacity}, less than a round's {most} steps; raise it.")
     if collect.expert > 0 and collect.expert_policy is None:
         raise UserError("collect.expert is not 0, so collect.expert_policy must name an expert's folder.")
     if collect.expert_policy and not collect.expert_policy.is_dir():

@@ -1,7 +1,6 @@
 """Dyna (Sutton, 1991): collect real play, fit the world model to it, train the agent in the dream, judge, go round."""
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,8 +27,9 @@ from rl.module import PixelModule, agent_network
 from rl.phases import Phases
 from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.progress import Progress
-from rl.resources import Resources, cluster_gpus
+from rl.resources import Resources, cluster_gpus, usable_cores
 from rl.round_report import Film, RoundReport
+from rl.run_folder import best_world_model
 from rl.settings import Settings
 from rl.space import check_space
 from rl.statistics import Evaluation
@@ -80,7 +80,7 @@ class Dyna(ImaginationPPO):
         given = cast(DynaConfig, config).copy(copy_frozen=False).resolved()
         self.settings = given.settings
         self._phases = Phases()
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         threads = self.settings.cluster.threads or cores
         torch.set_num_threads(threads)
         resources = Resources.of(self.settings, cluster_gpus())
@@ -140,6 +140,7 @@ class Dyna(ImaginationPPO):
             before=before,
             random=by_chance,
             fidelity=judgement.fidelity if judgement else None,
+            incumbent=judgement.incumbent if judgement else None,
             films=tuple(Film(*film) for film in judgement.films) if judgement else (),
             expert_steps=self._expert_steps,
             restarts=self._crew.take_deaths(),
@@ -238,7 +239,7 @@ class Dyna(ImaginationPPO):
         with self._phases.phase("hand over"):
             weights = self._crew.world_model.weights()
             self.runner.set_world_model({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
-            reader = BufferReader(self._folder / "buffer")
+            reader = BufferReader(self._folder / "buffer", lives_end=self.settings.game.atari.life_loss_ends)
             rng = np.random.default_rng([self.settings.seed, number])
             starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
             self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
@@ -284,8 +285,9 @@ class Dyna(ImaginationPPO):
     def _judge_model(self) -> Judgement | None:
         if self.settings.imagine.dream == "real":
             return None
+        best = best_world_model(self._folder)
         with self._phases.phase("judge dream", 1) as advance:
-            judgement = self._crew.world_model.judge(_FILMS)
+            judgement = self._crew.world_model.judge(_FILMS, best if best.exists() else None)
             advance(1)
         return judgement
 

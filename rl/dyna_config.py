@@ -34,7 +34,7 @@ class DynaConfig(ImaginationPPOConfig):
 
     def dyna(self, settings: Settings) -> Self:
         """Take all settings at once."""
-        self.settings = settings
+        self.settings = self._taken = settings
         return self.debugging(seed=settings.seed).agent(settings.imagine).training(lr=_learning_rate(settings))
 
     def tune(self, changes: Mapping[str, Any]) -> Self:
@@ -43,12 +43,13 @@ class DynaConfig(ImaginationPPOConfig):
         return self
 
     def resolved(self) -> Self:
-        """This config with what was tuned worked into its settings.
+        """This config with what was tuned worked into its settings; what RLlib was told since they were taken stays.
 
         Raises:
             UserError: If a name is not a setting.
         """
-        return self.dyna(overlay(self.settings, _nested(self.tuned), "tune"))
+        settings = overlay(self.settings, _nested(self.tuned), "tune")
+        return self if settings == self._taken else self.dyna(settings)
 
 
 def _learning_rate(settings: Settings) -> float | list[list[float]]:

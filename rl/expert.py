@@ -1,7 +1,6 @@
 """An expert: RLlib's own PPO, trained in the real game within a budget of real steps."""
 
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from rl.module import PixelModuleConfig
 from rl.pixel_ppo import PixelPPOConfig
 from rl.policies import PolicySnapshot, PolicySpec, load_policy
 from rl.progress import Advance, Progress
+from rl.resources import usable_cores
 from rl.settings import ExpertSettings, Settings
 from rl.statistics import Evaluation
 from worldmodel.errors import UserError
@@ -37,7 +37,7 @@ gym.register("ScaledGame-v0", vector_entry_point="rl.expert:scaled_game")
 
 def train_expert(settings: ExpertSettings, progress: Progress) -> PolicySnapshot:
     """Train PPO on at most `settings.steps` real steps; `real_steps` of what comes back says how many it took."""
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.threads or usable_cores())
     torch.manual_seed(settings.seed)
     algorithm = expert_config(settings).build_algo()
     try:

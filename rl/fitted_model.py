@@ -66,9 +66,9 @@ class FittedModel:
         """All of the model's parameters."""
         return int(self.learner.ask(lambda learner: learner.parameters.remote()))
 
-    def judge(self, films: int) -> Judgement:
+    def judge(self, films: int, incumbent: Path | None = None) -> Judgement:
         """See `WorldModelLearner.judge`."""
-        judgement: Judgement = self.learner.ask(lambda learner: learner.judge.remote(films))
+        judgement: Judgement = self.learner.ask(lambda learner: learner.judge.remote(films, incumbent))
         return judgement
 
     def copy(self, folder: Path) -> None:

@@ -221,6 +221,9 @@ class ImaginationPPO(PPO):
             reward_scale=config.reward_scale,
             least_spread=config.least_spread,
         )
+        # A rollout may be so short that every dream only began anew in it.
+        if not len(samples):
+            return
         size = config.minibatch_size or len(samples)
         total = config.num_epochs * -(-len(samples) // size)
         steps = self._steps() - self._begun_at

@@ -32,10 +32,12 @@ class Judgement:
 
     Attributes:
         fidelity: Its scores.
+        incumbent: Those of another model on the very same play, if it was to be held against one.
         films: Pairs of real and dreamed frames, each uint8 (time, height, width, 3).
     """
 
     fidelity: Fidelity
+    incumbent: Fidelity | None
     films: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], ...]
 
 
@@ -107,13 +109,23 @@ class WorldModelLearner:
         self._model = read_world_model(folder).to(self._device)
         self._fitter = None
 
-    def judge(self, films: int) -> Judgement:
-        """Dream through held-out play: the same starts and the same noise every time that the play is the same."""
+    def judge(self, films: int, incumbent: Path | None = None) -> Judgement:
+        """Dream through held-out play: the same starts and the same noise every time that the play is the same.
+
+        Args:
+            films: How many dreams to show.
+            incumbent: The folder of a model to hold it against: what another round was judged by is other play.
+        """
         reader = self._play()
         windows = draw_replay(reader, self._model.context, max(HORIZONS), _JUDGED, self._seed)
         seen = replay(self._model, reader, windows, self._seed)
         off = self._without_adapter(reader, windows)
-        return Judgement(score(seen, HORIZONS, off), tuple(_film(seen, index) for index in _longest(seen, films)))
+        other = incumbent and replay(read_world_model(incumbent).to(self._device), reader, windows, self._seed)
+        return Judgement(
+            fidelity=score(seen, HORIZONS, off),
+            incumbent=score(other, HORIZONS) if other else None,
+            films=tuple(_film(seen, index) for index in _longest(seen, films)),
+        )
 
     def _without_adapter(self, reader: BufferReader, windows: Windows) -> Replay | None:
         model = self._model

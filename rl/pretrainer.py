@@ -1,6 +1,5 @@
 """Pre-training under Ray Train: the same loop on one CPU and on many GPUs."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from rl.pretrain_play import readers_of
 from rl.pretrain_settings import PretrainSettings
+from rl.resources import usable_cores
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.fitting import PretrainStage
@@ -81,7 +81,7 @@ def _user_error(failure: BaseException | None) -> UserError | None:
 def _work(told: dict[Any, Any]) -> None:
     """What every worker does."""
     settings: PretrainSettings = told["settings"]
-    torch.set_num_threads(settings.cluster.threads or max((os.cpu_count() or 1) // settings.workers, 1))
+    torch.set_num_threads(settings.cluster.threads or max(usable_cores() // settings.workers, 1))
     _Worker(settings, told["play"], told["board"]).run()
 
 

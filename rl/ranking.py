@@ -1,14 +1,12 @@
 """Whether the dream ranks players as the real game does: the returns of the same policies in both."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy.stats import PermutationMethod, pearsonr, spearmanr
 
 from envs.neural_vector import NeuralVectorEnv
 from rl.dream_play import dreamer, play_once, remembered
@@ -23,8 +21,8 @@ from worldmodel.families import load_world_model
 from worldmodel.spaces import Observation
 
 _ENVS = 8
-_EXACT = 7
-"""players whose orders are all tried; of more, as many are drawn"""
+_PAIRINGS = 5040
+"""ways to pair dreamed with real returns that are tried: all of them for up to 7 players"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,27 +159,10 @@ def untrained(spec: PolicySpec, seed: int) -> PolicySnapshot:
 
 def correlate(dreamed: Sequence[float], real: Sequence[float]) -> Correlation:
     """Correlate the mean returns of the same players in the dream and in the real game."""
-    from torchmetrics.functional.regression import pearson_corrcoef, spearman_corrcoef
-
     if len(real) < 3 or np.ptp(dreamed) == 0 or np.ptp(real) == 0:
         return Correlation(None, None, None)
-    one, other = (torch.tensor(values, dtype=torch.float64) for values in (dreamed, real))
-    pearson = float(pearson_corrcoef(one, other))
-    return Correlation(pearson, float(spearman_corrcoef(one, other)), _chance(dreamed, real, pearson))
-
-
-def _chance(dreamed: Sequence[float], real: Sequence[float], reached: float) -> float:
-    one, other = (_standard(values) for values in (dreamed, real))
-    return float((other[_orders(len(other))] @ one / len(one) >= reached - 1e-9).mean())
-
-
-def _orders(count: int) -> NDArray[np.int64]:
-    if count <= _EXACT:
-        return np.array(list(permutations(range(count))))
-    rng = np.random.default_rng(0)
-    return np.stack([rng.permutation(count) for _ in range(math.factorial(_EXACT))])
-
-
-def _standard(values: Sequence[float]) -> NDArray[np.float64]:
-    array = np.asarray(values, np.float64)
-    return (array - array.mean()) / array.std()
+    # Of few players all pairings are tried.
+    pairings = PermutationMethod(n_resamples=_PAIRINGS, rng=np.random.default_rng(0))
+    pearson = pearsonr(dreamed, real, alternative="greater", method=pairings)
+    spearman = spearmanr(dreamed, real)
+    return Correlation(float(pearson.statistic), float(spearman.statistic), float(pearson.pvalue))

@@ -1,7 +1,6 @@
 """Learning from the real game alone, within a budget of real steps: the PPO of imagination, without a dream."""
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rl.imagination import ImaginationPPO, ImaginationPPOConfig
 from rl.module import agent_network
 from rl.policies import PolicySnapshot, PolicySpec
 from rl.progress import Advance, Progress
+from rl.resources import usable_cores
 from rl.settings import RealPlaySettings, Settings
 
 
@@ -59,7 +59,7 @@ def learn_for_real(
         progress: Where it is shown.
         begin: The agent to go on from, which sees what `settings.imagine` says; None: a fresh one that sees frames.
     """
-    torch.set_num_threads(settings.cluster.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.cluster.threads or usable_cores())
     torch.manual_seed(settings.seed)
     algorithm = cast(RealPlayPPO, _config(settings, play, begin).build_algo())
     algorithm.budget, eyes = goals[-1], begin.eyes if begin else None

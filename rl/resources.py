@@ -1,5 +1,6 @@
 """What a run needs of the cluster: asked for when it starts, since Ray waits in silence for what there is not."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Resources:
         """
         there = ray.cluster_resources()
         for kind, setting in (
-            ("CPU", "--collect.collectors"),
+            ("CPU", "--collect.collectors if it is above 1, else raise --cluster.num-cpus"),
             ("GPU", "--cluster.agent-gpus and --cluster.learner-gpus"),
         ):
             needed, found = sum(bundle.get(kind, 0.0) for bundle in self.bundles), there.get(kind, 0.0)
@@ -87,6 +88,11 @@ class Resources:
         lacking = (f"{count:g} {kind}s are needed, {free.get(kind, 0.0):g} are free"
                    for kind, count in needed.items() if count > free.get(kind, 0.0))  # fmt: skip
         return ", ".join(lacking)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: under taskset or Slurm fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cluster_gpus() -> float:

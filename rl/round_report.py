@@ -50,6 +50,7 @@ class RoundReport:
         before: The agent before any imagination; in the first round only.
         random: The random policy; in the first round only.
         fidelity: How well the dream predicts held-out play; None without a world model.
+        incumbent: How well the best world model of the rounds before predicts that same play; None if there is none.
         films: Dreams beside reality, to look at; not saved with the report.
         expert_steps: Real steps that trained the expert before the run; 0 without an expert.
         restarts: How often an actor died in this round and was started again, by its name.
@@ -67,15 +68,28 @@ class RoundReport:
     before: Evaluation | None = None
     random: Evaluation | None = None
     fidelity: Fidelity | None = None
+    incumbent: Fidelity | None = None
     films: tuple[Film, ...] = field(default=(), compare=False)
     expert_steps: int = 0
     restarts: dict[str, int] = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
-        """How good the world model is, higher is better: mean PSNR (dB) over changing pixels; None without one."""
-        changing = self.fidelity.dream_changing if self.fidelity else ()
-        return float(np.mean(changing)) if changing else None
+        """How good the world model is, higher is better: mean PSNR (dB) over changing pixels; None without one.
+
+        Those of two rounds are of other play, perhaps of fewer horizons: they say little beside each other.
+        """
+        return _score(self.fidelity)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether no world model of the rounds before is better on the play that this one was judged by."""
+        return self.score is not None and self.score >= (_score(self.incumbent) or -np.inf)
+
+
+def _score(fidelity: Fidelity | None) -> float | None:
+    changing = fidelity.dream_changing if fidelity else ()
+    return float(np.mean(changing)) if changing else None
 
 
 def save_report(path: Path, report: RoundReport) -> None:

@@ -6,7 +6,7 @@ buffer/                the real play
 fitted/                the world model as it is being fitted; there only while the run goes on
 rounds/NNN/            what a finished round left; appears by one rename, the only truth on resuming
 world_model/latest     link to the newest round's world model
-world_model/best       link to the best one by `RoundReport.score`
+world_model/best       link to the best one; see `RoundReport.is_best`
 metrics.jsonl          one line a round
 tensorboard/
 report/
@@ -26,7 +26,7 @@ from rl.checksums import damage, other_format, write_checksums
 from rl.lock import LOCK, FolderLock
 from rl.reporting import write_metrics
 from rl.round_report import RoundReport, load_report, save_report
-from rl.settings import Settings
+from rl.settings import ImagineSettings, Settings
 from worldmodel.data.chunk import CHUNKS
 from worldmodel.errors import UserError
 from worldmodel.files import write_json, writing
@@ -217,18 +217,22 @@ class RunFolder:
 
     def _link_world_models(self, reports: list[RoundReport]) -> None:
         kept = [report for report in reports if (self.round_folder(report.round) / "world_model").exists()]
-        scored = [report for report in kept if report.score is not None]
+        best = [report for report in kept if report.is_best]
         if kept:
-            self._link("latest", kept[-1].round)
-        if scored:
-            self._link("best", max(scored, key=lambda report: report.score or 0.0).round)
+            self._link(self.path / "world_model" / "latest", kept[-1].round)
+        if best:
+            self._link(best_world_model(self.path), best[-1].round)
 
-    def _link(self, name: str, number: int) -> None:
-        link = self.path / "world_model" / name
+    def _link(self, link: Path, number: int) -> None:
         fresh = link.with_suffix(".tmp")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("..") / "rounds" / f"{number:03d}" / "world_model")
         fresh.replace(link)
+
+
+def best_world_model(run: Path) -> Path:
+    """The link to the best world model of the run in the folder `run`; it is there once a round is finished."""
+    return run / "world_model" / "best"
 
 
 def finished_rounds(run: Path) -> list[Path]:
@@ -258,10 +262,16 @@ def _check_free(path: Path, config: Path) -> None:
 
 def _check_same(stored: Settings, settings: Settings, path: Path) -> None:
     old, new = dotted(stored), dotted(settings)
-    changed = [name for name in new if new[name] != old[name] and not name.startswith(_MAY_CHANGE)]
+    # A course of the learning rate over the whole run would be another one.
+    may_change = _MAY_CHANGE[1:] if _is_course(settings.imagine) else _MAY_CHANGE
+    changed = [name for name in new if new[name] != old[name] and not name.startswith(may_change)]
     if changed:
         was = ", ".join(f"{name} = {_shown(old[name])} (now {_shown(new[name])})" for name in changed)
         raise UserError(f"{path} was begun with {was}; give the same settings to go on with it, or another --name.")
+
+
+def _is_course(imagine: ImagineSettings) -> bool:
+    return imagine.learning_rate_end is not None and not imagine.afresh
 
 
 def _shown(value: Any) -> str:

@@ -41,3 +41,8 @@ def buffer_of(folder: Path, *chunks: Sequence[Episode]) -> BufferReader:
     for chunk in chunks:
         writer.append(chunk)
     return BufferReader(folder)
+
+
+def frames_of(reader: BufferReader, episode: int) -> np.ndarray:
+    """All frames of an episode."""
+    return reader.frames(reader.table.frame_ids(np.array(episode), np.arange(reader.episodes[episode].length + 1)))

@@ -9,8 +9,8 @@ FALSE_ALARMS = 0.03
 """share of real stretches of play in which some step would be doubted"""
 MOST_FALSE_ALARMS = 0.05
 """the same share where there is too little play to keep it lower"""
-STRETCH = 48
-"""steps of a stretch, as many as a dream has by default"""
+STRETCH = 64
+"""steps of a stretch, as many as the presets' dreams have at most"""
 
 
 def doubt_limit(doubt: NDArray[np.float32], episode: NDArray[np.int64], time: NDArray[np.int64]) -> float:

@@ -67,9 +67,9 @@ class FitConfig:
     learning_rate: float = 1e-3
     """of the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
     autoencoder_learning_rate: float = 2e-3
-    """of the autoencoder; the same course"""
+    """of the autoencoder; the same schedule"""
     decoder_learning_rate: float = 1e-4
-    """of the decoder alone; the same course"""
+    """of the decoder alone; the same schedule"""
     optimizer: OptimizerName = "adamw"
     """beside the weights, adamw8bit (extra: 8bit) and adafactor keep about a quarter of what adamw does"""
     weight_decay: float = 0.01

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from worldmodel.descent import Descent
 from worldmodel.fitting import Precision
+from worldmodel.optimization import Optimization
 from worldmodel.watch import Kept, LossWatch
 
 B = TypeVar("B", bound=Kept)
@@ -20,13 +20,13 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Updates(ABC, Generic[B]):
     """Takes them: draws a batch, descends its losses part by part, and watches that they stay numbers.
 
-    A fitter says what is drawn, what the losses are and in which arithmetic; it sets `_descent` and `_watch` when it
-    begins a stage.
+    A fitter says what is drawn, what the losses are and in which arithmetic; it sets `_optimization` and `_watch` when
+    it begins a stage.
     """
 
     model: nn.Module
     _device: torch.device
-    _descent: Descent
+    _optimization: Optimization
     _watch: LossWatch
 
     @abstractmethod
@@ -72,12 +72,12 @@ class Updates(ABC, Generic[B]):
     def _update(self) -> dict[str, Tensor]:
         batch = self.draw()
         losses: dict[str, Tensor] = {}
-        self._descent.clear()
+        self._optimization.zero_grad()
         for part in self.losses(batch):
-            self._descent.backward(torch.stack(list(part.values())).sum())
+            self._optimization.backward(torch.stack(list(part.values())).sum())
             losses = {name: losses.get(name, 0) + value.detach() for name, value in part.items()}
-        self._watch.see(batch, losses | {"gradient": self._descent.clip()})
-        self._descent.step()
+        self._watch.see(batch, losses | {"gradient": self._optimization.clip_grad_norm()})
+        self._optimization.step()
         return losses
 
     def _autocast(self) -> AbstractContextManager[object]:

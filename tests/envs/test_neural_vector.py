@@ -223,6 +223,13 @@ def test_the_constructors_seed_counts_until_another_is_given():
     assert (play(first, 20)[2] != play(other, 20)[2]).any()
 
 
+def test_without_a_seed_no_two_environments_dream_the_same():
+    one, other = (make(world_model=Gambling(), num_envs=8, seed=None) for _ in range(2))
+    for env in (one, other):
+        env.reset()
+    assert (play(one, 20)[2] != play(other, 20)[2]).any()
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
 def test_a_copy_dreams_on_as_the_original(duplicate):
     env = make(world_model=Gambling())

@@ -1,5 +1,7 @@
 """Shortcuts in drawing and resizing change no pixel."""
 
+from typing import ClassVar
+
 import cv2
 import gymnasium as gym
 import numpy as np
@@ -18,7 +20,20 @@ def resized(picture, shape=SHAPE):
 @pytest.mark.parametrize("small", [SHAPE, (84, 84, 3), (48, 96, 3), (96, 48, 3), (128, 128, 3)])
 @pytest.mark.parametrize(
     "shape",
-    [(400, 600), (210, 160), (500, 500), (128, 128), (64, 64), (50, 77), (61, 130), (48, 40), (32, 200), (208, 24)],
+    [
+        (400, 600),
+        (210, 160),
+        (500, 500),
+        (128, 128),
+        (64, 64),
+        (50, 77),
+        (61, 130),
+        (48, 40),
+        (32, 200),
+        (208, 24),
+        (210, 29),
+        (186, 27),
+    ],
 )
 def test_resizing_only_what_changed_is_exact(shape, small):
     rng = np.random.default_rng(0)
@@ -87,3 +102,38 @@ def test_an_unusual_surface_is_read_by_pygame_itself():
     surface.fill((10, 20, 30))
     with quick_pixels():
         assert np.array(pygame.surfarray.pixels3d(surface))[0, 0].tolist() == [10, 20, 30]
+
+
+class Canvas(gym.Env):
+    """A game that draws into the same picture again and again."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+    observation_space = gym.spaces.Box(0, 1)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.canvas = np.zeros((64, 64, 3), np.uint8)
+
+    def reset(self, seed=None, options=None):
+        self.canvas[:] = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.canvas += 1
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    def render(self):
+        return self.canvas
+
+
+def test_a_game_may_draw_into_the_picture_that_it_returned():
+    gym.register("Canvas-v0", Canvas)
+    game = RenderedGame("Canvas-v0", SHAPE, None, {})
+    game.reset(0)
+    seen = [game.frame().max()]
+    for _ in range(3):
+        game.step(0)
+        seen.append(game.frame().max())
+    gym.registry.pop("Canvas-v0")
+    assert seen == [0, 1, 2, 3]

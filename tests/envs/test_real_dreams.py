@@ -136,9 +136,9 @@ def stored(*pieces):
     offset = np.cumsum(lengths) - lengths
     actions = np.concatenate([(np.arange(length) + start) % 3 for _, start, length in pieces])
     nothing = np.zeros(len(actions), bool)
-    records = [EpisodeRecord(i, int(n), 0, 0, 0.0, False) for i, n in zip(infos, lengths, strict=True)]
+    records = [EpisodeRecord(i, int(n), 0.0, False) for i, n in zip(infos, lengths, strict=True)]
     steps = Steps(actions, np.zeros(len(actions), np.float32), nothing, nothing, nothing)
-    return Stored(records, steps, EpisodeTable(np.arange(len(lengths)), lengths, offset, offset))
+    return Stored(records, steps, EpisodeTable(np.arange(len(lengths)), lengths, offset, np.arange(0)))
 
 
 def starts_at(*places):

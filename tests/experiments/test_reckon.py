@@ -9,7 +9,7 @@ from experiments.cli import run_main
 from experiments.layouts import LAYOUTS
 from experiments.peak_memory import PeakMemory
 from experiments.reckon import WAYS, ReckonSettings, activation_bytes, main, optimizer_bytes
-from worldmodel.descent import build_optimizer
+from worldmodel.optimizers import build_optimizer
 
 SETTINGS = ReckonSettings(batch_size=1)
 PUBLISHED = {"sd1.5": 859_520_964, "sd2.1": 865_910_724}

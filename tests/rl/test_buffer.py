@@ -95,6 +95,20 @@ def test_what_a_crash_left_half_done_is_removed(tmp_path):
     assert files(tmp_path) == ["000000.safetensors", "000001.safetensors"]
 
 
+def test_a_buffer_that_was_killed_while_it_was_begun_is_begun_again(tmp_path):
+    writer_at(tmp_path)
+    (tmp_path / "index.json").unlink()
+    writer_at(tmp_path).append([counted(2)])
+    assert seeds(tmp_path) == [2]
+
+
+def test_play_without_an_index_is_never_begun_anew(tmp_path):
+    writer_at(tmp_path).append([counted(2)])
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(UserError, match=r"mend\.py"):
+        writer_at(tmp_path)
+
+
 def test_play_of_another_game_is_refused(tmp_path):
     writer_at(tmp_path)
     BufferWriter(tmp_path, FRAME_SHAPE, ActionSpec.discrete(2), 100)  # nothing was played yet

@@ -101,6 +101,7 @@ def test_a_list_with_one_bad_number_is_refused():
     [
         ({"collect": CollectSettings(random=0.7, expert=0.7, expert_policy=Path("/"))}, "at most 1"),
         ({"collect": CollectSettings(expert=0.5)}, "expert_policy must name"),
+        ({"collect": CollectSettings(first_steps=9000, capacity=8000)}, "capacity is 8000, less than a round's 9000"),
         ({"collect": CollectSettings(expert_policy=Path("/nowhere"))}, "no folder /nowhere"),
         ({"imagine": ImagineSettings(dreams=2, rollout=2)}, "minibatch"),
         ({"imagine": ImagineSettings(steps=512)}, "less than one rollout"),

@@ -135,6 +135,24 @@ def test_the_mean_length_is_the_horizon_where_nothing_ends():
     assert report.mean_length == 7 and report.ended == 0 and not report.ended_return
 
 
+def test_what_rllib_is_told_of_dyna_stays():
+    config = DynaConfig(Settings()).training(lr=1e-5, gamma=0.5).env_runners(num_envs_per_env_runner=3)
+    told = config.resolved()
+    assert (told.lr, told.gamma, told.num_envs_per_env_runner) == (1e-5, 0.5, 3)
+    tuned = DynaConfig(Settings()).tune({"imagine.gamma": 0.9}).resolved()
+    assert tuned.gamma == tuned.settings.imagine.gamma == 0.9
+
+
+def test_a_rollout_in_which_every_dream_only_begins_anew_teaches_nothing(cluster):
+    algorithm = configure().build_algo()
+    rollout, _ = algorithm.runner.imagine(1)
+    rollout.skipped[:] = True
+    before = algorithm.learner_group.get_state()
+    algorithm._learn(rollout)
+    assert str(algorithm.learner_group.get_state()) == str(before)
+    algorithm.stop()
+
+
 def test_one_seed_one_rollout():
     first, second, third = (make_runner(seed=seed).imagine(STEPS)[0] for seed in (0, 0, 1))
     assert torch.equal(first.actions, second.actions)

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 from disks import fill, small_disk
 from playing import counted, writer_at
-from reports import make_film, make_report
+from reports import make_fidelity, make_film, make_report
 
 from rl import run_folder
 from rl.round_report import load_report, save_report
 from rl.run_folder import RunFolder
-from rl.settings import ClusterSettings, Settings
+from rl.settings import ClusterSettings, ImagineSettings, Settings
 from worldmodel.errors import UserError
 
 
-def finish(run: RunFolder, number: int, changing: float = 20.0) -> None:
-    with run.commit(make_report(number, changing=changing)) as folder:
+def finish(run: RunFolder, number: int, changing: float = 20.0, incumbent: float | None = None) -> None:
+    other = None if incumbent is None else make_fidelity(incumbent)
+    with run.commit(replace(make_report(number, changing=changing), incumbent=other)) as folder:
         (folder / "world_model").mkdir()
         (folder / "world_model" / "weights").write_text(str(number))
 
@@ -66,11 +67,12 @@ def test_an_unfinished_round_is_forgotten(tmp_path):
 
 
 def test_links_show_the_latest_and_the_best_world_model(tmp_path):
+    """Which is best is asked on the same play: that of a later round may be harder."""
     run = RunFolder(tmp_path / "run", Settings())
-    for number, changing in ((1, 20.0), (2, 25.0), (3, 22.0)):
-        finish(run, number, changing)
-    assert (run.path / "world_model" / "latest" / "weights").read_text() == "3"
-    assert (run.path / "world_model" / "best" / "weights").read_text() == "2"
+    for number, changing, incumbent, best in ((1, 25.0, None, 1), (2, 22.0, 21.0, 2), (3, 23.0, 24.0, 2)):
+        finish(run, number, changing, incumbent)
+        assert (run.path / "world_model" / "latest" / "weights").read_text() == str(number)
+        assert (run.path / "world_model" / "best" / "weights").read_text() == str(best)
 
 
 def test_links_survive_moving_the_run(tmp_path):
@@ -92,6 +94,14 @@ def test_more_rounds_and_another_cluster_are_welcome(tmp_path):
     run = RunFolder(tmp_path / "run", longer)
     assert run.last_round == 1
     assert json.loads((run.path / "config.json").read_text())["rounds"] == 9
+
+
+def test_more_rounds_are_refused_where_the_learning_rate_falls_over_all_of_them(tmp_path):
+    falling = replace(Settings(), imagine=ImagineSettings(learning_rate_end=5e-5))
+    finish(RunFolder(tmp_path / "run", falling), 1)
+    RunFolder(tmp_path / "run", replace(falling, cluster=ClusterSettings(num_cpus=2)))
+    with pytest.raises(UserError, match="rounds = 2"):
+        RunFolder(tmp_path / "run", replace(falling, rounds=9))
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):

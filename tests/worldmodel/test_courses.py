@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from fits import fitting
-from tiny import slides, sliding
+from tiny import slides, sliding, tiny
 
+from worldmodel.latent.config import SamplerConfig
 from worldmodel.latent.course import Course, Courses
 from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.losses import LatentLosses
@@ -81,7 +82,8 @@ def test_a_share_of_the_courses_leads_to_what_was_predicted_worst(reader):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_error_of_every_step_that_is_predicted_is_kept(reader, accumulate):
-    fitter = fitting(reader, "dynamics", unroll=3, batch_size=8, hard_share=0.5, accumulate=accumulate)
+    changes = {"unroll": 3, "batch_size": 8, "hard_share": 0.5, "accumulate": accumulate, "sampled_share": 1.0}
+    fitter = fitting(reader, "dynamics", tiny(sampler=SamplerConfig(steps=1)), **changes)
     batch = fitter.draw()
     places = torch.from_numpy(fitter._windows.places)
     for course in batch.each:
@@ -113,3 +115,14 @@ def test_an_error_that_is_not_finite_is_not_kept():
     errors = torch.tensor([1.0, torch.nan, torch.inf])
     hard.note(torch.arange(3), errors, torch.ones(3, dtype=torch.bool))
     assert set(hard.draw(100, np.random.default_rng(0))) == {0}
+
+
+def test_only_errors_made_as_dreams_are_made_tell_what_is_hard(reader):
+    """Elsewhere the noise is what is hard to tell, and of a window without its context nothing can be told."""
+    for sampled, dropout, share in ((1.0, 0.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 0.0)):
+        model = tiny(context_dropout=dropout, sampler=SamplerConfig(steps=1))
+        fitter = fitting(reader, "dynamics", model, unroll=3, batch_size=8, hard_share=0.5, sampled_share=sampled)
+        batch = fitter.draw()
+        for learned in fitter._losses.of_frames(batch):
+            known = torch.cat(learned.errors).isfinite().float().mean()
+            assert known == pytest.approx(share, abs=0.1)

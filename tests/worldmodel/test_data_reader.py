@@ -3,7 +3,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from counting import read
-from playing import buffer_of, counted, writer_at
+from playing import buffer_of, counted, frames_of, writer_at
 
 from worldmodel.data.reader import BufferReader, Steps
 from worldmodel.errors import UserError
@@ -13,11 +13,10 @@ def test_what_was_written_is_read(tmp_path):
     episodes = [counted(3), counted(4, 0, 5), counted(4, 5, None, "policy", 2)]
     reader = buffer_of(tmp_path, episodes[:2], episodes[2:])
     assert (reader.num_chunks, reader.num_steps, reader.num_frames) == (2, 11 + 12, 11 + 12 + 3)
-    for record, episode in zip(reader.episodes, episodes, strict=True):
-        ids = record.first_frame + np.arange(record.length + 1)
-        assert np.array_equal(reader.frames(ids), episode.frames)
+    for index, (record, episode) in enumerate(zip(reader.episodes, episodes, strict=True)):
+        assert np.array_equal(frames_of(reader, index), episode.frames)
         for name in (field.name for field in fields(Steps)):
-            stored = getattr(reader.steps, name)[record.first_step :][: record.length]
+            stored = getattr(reader.steps, name)[reader.table.offset[index] :][: record.length]
             assert np.array_equal(stored, getattr(episode, name))
         assert record.info == episode.info
         assert record.return_ == episode.rewards.sum()
@@ -70,8 +69,9 @@ def test_ids_stay_when_older_chunks_are_evicted(tmp_path):
     assert [record.info.seed for record in reader.episodes] == [3]
     for seen in (reader, BufferReader(tmp_path)):
         (record,) = seen.episodes
-        assert (record.first_frame, record.first_step) == (10 + 11, 9 + 10) == (seen.first_frame_id, 19)
-        assert read(seen.frames(np.array([record.first_frame + 4]))).count == 4
+        assert seen.table.frame_ids(np.array(0), np.arange(2)).tolist() == [10 + 11, 10 + 12]
+        assert seen.first_frame_id == 10 + 11
+        assert read(frames_of(seen, 0)).count.tolist() == list(range(record.length + 1))
         assert (seen.num_frames, seen.end_frame_id, seen.table.ordinal.tolist()) == (12, 33, [2])
 
 

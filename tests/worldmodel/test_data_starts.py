@@ -42,6 +42,16 @@ def test_starts_near_the_end_are_5_to_20_steps_before_it(reader):
     assert 30 not in seen.tag
 
 
+def test_a_lost_life_is_an_end_for_who_is_shown_it_as_one(tmp_path):
+    lost = np.zeros(32, np.bool_)
+    lost[15] = True
+    buffer_of(tmp_path, [replace(counted(24), life_lost=lost)])
+    for lives_end in (False, True):
+        count = read(draw(BufferReader(tmp_path, lives_end=lives_end), NEAR_END).frames[:, -1]).count
+        assert set(count[count > 11].tolist()) == set(range(12, 28))
+        assert set(count[count <= 11].tolist()) == (set(range(12)) if lives_end else set())
+
+
 def test_starts_at_the_beginning_are_first_frames(reader):
     starts = draw(reader, BEGINNING)
     assert not read(starts.frames).count.any()

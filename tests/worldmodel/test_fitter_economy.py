@@ -18,7 +18,7 @@ def gradients_of_an_update(reader, stage, **changes):
     """The gradients of the first update, with the same noise for every window whatever batch it comes in."""
     model = tiny(shift=0.0, head=HeadConfig(members=2, hidden=16, dropout=0.0))
     fitter = fitting(reader, stage, model, batch_size=7, **changes)
-    fitter._descent.step = lambda: None
+    fitter._optimization.step = lambda: None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "randn_like", lambda x: x.flip(-1))
         patch.setattr(torch, "rand", lambda *size, device: torch.full(size, 0.4))

@@ -72,24 +72,29 @@ class Copy(nn.Module):
         return frames.permute(0, 3, 1, 2).float()
 
 
-def test_an_episode_is_shifted_as_a_whole_by_an_offset_of_its_own(tmp_path):
-    rng = np.random.default_rng(0)
+def test_a_game_is_shifted_as_a_whole_by_an_offset_of_its_own(tmp_path):
+    rng, game = np.random.default_rng(0), counted(8)
     pictures = [rng.integers(256, size=(len(counted(8).frames), SIZE, SIZE, 3), dtype=np.uint8) for _ in range(60)]
     writer = writer_at(tmp_path, capacity=400)
-    writer.append([replace(counted(8), frames=frames) for frames in pictures[:40]])
+
+    def played(seeds):
+        infos = {seed: replace(game.info, seed=seed) for seed in seeds}
+        return [replace(game, frames=pictures[seed], info=info) for seed, info in infos.items()]
+
+    writer.append(played(range(40)))
     reader = buffer_of(tmp_path)
     beside = LatentCache(reader, Copy(), torch.device("cpu"), reach=2)
     beside.extend()
-    writer.append([replace(counted(8), frames=frames) for frames in pictures[40:]])
+    writer.append(played(range(40, 60)))
     reader.refresh()
     beside.extend()
     late = LatentCache(reader, Copy(), torch.device("cpu"), reach=2)
     late.extend()
     seen = set()
-    for episode in reader.episodes:
-        ids = torch.arange(episode.first_frame, episode.first_frame + episode.length + 1)
+    for index, episode in enumerate(reader.episodes):
+        ids = torch.from_numpy(reader.table.frame_ids(np.array(index), np.arange(episode.length + 1)))
         shown = beside[ids].permute(0, 2, 3, 1).numpy()
-        assert torch.equal(beside[ids], late[ids]), "an offset is the same whenever the episode is read"
+        assert torch.equal(beside[ids], late[ids]), "an offset is the same whenever the game is read"
         padded = np.pad(reader.frames(ids.numpy()), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
         places = [(down, right) for down in range(5) for right in range(5)]
         fits = [(d, r) for d, r in places if np.array_equal(shown, padded[:, d : d + SIZE, r : r + SIZE])]

@@ -72,4 +72,4 @@ def test_long_games_are_several_stretches(tmp_path, monkeypatch):
     monkeypatch.setattr("worldmodel.doubt.STRETCH", 3)
     found = alarms(Doubter(stranger), buffer_of(tmp_path, [counted(tag) for tag in NEW]), since=1, seed=0)
     assert found.stretches == sum(-(-length_of(tag) // 3) for tag in NEW)
-    assert STRETCH == 48
+    assert STRETCH == 64

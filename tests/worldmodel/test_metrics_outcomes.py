@@ -78,7 +78,7 @@ def test_signs_that_are_drawn_are_judged_by_their_probabilities():
     assert above.brier == pytest.approx((0.3**2 + 0.9**2 + 0) / 3)
     assert below.brier == pytest.approx((0.1**2 + 0.6**2 + 0) / 3)
     assert (above.events, below.events) == (2, 0)
-    assert scores.reward_error == pytest.approx((4 + 2 + 0) / 3)
+    assert scores.reward_error == pytest.approx((0 + 2 + 0) / 3), "signs are held against signs"
 
 
 def test_of_expected_rewards_what_is_small_counts_as_none():

@@ -199,9 +199,9 @@ def test_the_preconditioning_keeps_variances_at_one():
     for sigma in (0.01, 0.3, 5.0):
         data = denoiser.noise.data * torch.randn(count, generator=seeded())
         noise = (sigma**2 + denoiser.noise.offset**2) ** 0.5 * torch.randn(count, generator=seeded(1))
-        scales = denoiser.scales(torch.tensor([sigma]))
-        target = (data - scales.skip * (data + noise)) / scales.leave
-        assert ((data + noise) * scales.enter).std().item() == pytest.approx(1, abs=0.01)
+        c = denoiser.preconditioning(torch.tensor([sigma]))
+        target = (data - c.c_skip * (data + noise)) / c.c_out
+        assert ((data + noise) * c.c_in).std().item() == pytest.approx(1, abs=0.01)
         assert target.std().item() == pytest.approx(1, abs=0.01)
 
 

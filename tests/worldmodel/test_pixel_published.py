@@ -39,8 +39,8 @@ def calls(model, context):
     noisy = torch.cat([told["noise"], told["step1_noisy"], told["step2_noisy"]])
     with torch.no_grad():
         said = model.denoiser(noisy, model.sigmas[:3], context.expand(3, -1, -1, -1, -1), told["actions"].expand(3, -1))
-    scales = model.denoiser.scales(model.sigmas[:3])
-    return said, scales.skip * noisy + scales.leave * said
+    c = model.denoiser.preconditioning(model.sigmas[:3])
+    return said, c.c_skip * noisy + c.c_out * said
 
 
 def test_its_sizes_are_the_published_ones(model):

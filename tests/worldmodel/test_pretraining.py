@@ -118,7 +118,7 @@ def test_it_goes_on_from_a_state(readers, tmp_path):
     other.load(state)
     other.begin("dynamics", rest)
     other.go_on(state)
-    assert other.state()["descent"]["ema"]["optimization_step"] == 2
+    assert other.state()["optimization"]["ema"]["optimization_step"] == 2
     for name, weight in weights(fit, "push").items():
         assert torch.equal(weight, weights(other, "push")[name]), name
     other.update()

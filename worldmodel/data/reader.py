@@ -1,44 +1,41 @@
 """Reading a buffer folder while somebody else may go on writing it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data.chunk import Chunk, how_to_mend, map_chunk
+from worldmodel.data.chunk import Chunk, EpisodeEntry, how_to_mend, map_chunk
 from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo
 from worldmodel.data.index import BufferIndex, read_index
+from worldmodel.data.pieces import Joined, game_number, joined
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """An episode of the buffer.
+    """An episode of the buffer: pieces of one game that follow each other; see `worldmodel.data.pieces`.
 
     Attributes:
-        info: Where it comes from.
+        info: Where it comes from; who played may have changed at later pieces.
         length: Its steps; it has one frame more.
-        first_frame: Id of its first frame; those that follow are numbered on.
-        first_step: Number of its first step.
         return_: Sum of its rewards.
         ended: Whether the game ends with it (it may also have been cut off while the game went on).
     """
 
     info: EpisodeInfo
     length: int
-    first_frame: int
-    first_step: int
     return_: float
     ended: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """All steps in a buffer, end to end, oldest first: each (num_steps, ...); see `Episode`."""
+    """All steps in a buffer, episode by episode: each (num_steps, ...); see `Episode`."""
 
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
@@ -52,23 +49,28 @@ class EpisodeTable:
     """All episodes in a buffer as columns, each int64, (episodes,).
 
     Attributes:
-        ordinal: Number of the episode among all ever written.
+        ordinal: Number of the episode's first piece among all pieces ever written; -1 where that was evicted or lost.
         length: Its steps.
-        first_frame: Id of its first frame.
         offset: Place of its first step in `Steps`.
+        frames: The ids of its frames, those of all episodes end to end, (steps + episodes,).
     """
 
     ordinal: NDArray[np.int64]
     length: NDArray[np.int64]
-    first_frame: NDArray[np.int64]
     offset: NDArray[np.int64]
+    frames: NDArray[np.int64]
+
+    def frame_ids(self, episode: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of the frames so far into their episodes; both of shapes that broadcast."""
+        # Every episode before has one frame more than steps.
+        return self.frames[self.offset[episode] + episode + time]
 
 
 class BufferReader:
     """The play in a buffer folder, mapped.
 
-    A frame has an id that never changes, not even when chunks before it are evicted; frame k of an episode is
-    `first_frame + k`. All ids that can be read are those from `first_frame_id` up to `end_frame_id`, excluded.
+    A frame has an id that never changes, not even when chunks before it are evicted; `table` has those of an episode.
+    All ids that can be read are those from `first_frame_id` up to `end_frame_id`, excluded.
 
     Attributes:
         num_chunks: Chunks ever written up to the newest one that is seen here: what a second reader must be given as
@@ -80,7 +82,7 @@ class BufferReader:
         action_spec: The game's actions.
         frame_shape: (height, width, 3).
         chunk_firsts: int64, (chunks + 1,): the first frame's id of every chunk that is there, then `end_frame_id`.
-        episodes: All episodes that are there, oldest first.
+        episodes: All episodes that are there, by when they began.
         steps: All their steps.
         table: The episodes as columns.
         generation: Changes whenever `refresh` saw something new.
@@ -143,6 +145,10 @@ class BufferReader:
                 frames[order[begin:end]] = chunk.frames[ordered[begin:end] - first]
         return frames.reshape(*np.shape(index), *self.frame_shape)
 
+    def games(self, frame_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each frame a number that the frames of its game share, and those of hardly another."""
+        return self._games[np.searchsorted(self._piece_firsts, frame_ids, side="right") - 1]
+
     def _index(self) -> BufferIndex:
         index = read_index(self._folder)
         return index if self._limit is None else index.first(self._limit)
@@ -164,9 +170,15 @@ class BufferReader:
         self._chunks = [self._mapped[entry.sha256] for entry in index.there]
         sizes = [index.evicted.frames, *(entry.frames for entry in index.there)]
         self.chunk_firsts = np.cumsum(sizes, dtype=np.int64)
-        self.steps = _join(self._chunks, index.action_spec)
-        self.table = _table(index)
-        self.episodes = _records(index, self.table, self.steps)
+        pieces = [entry for chunk in index.there for entry in chunk.episodes]
+        ordinals = _ordinals(index)
+        self._piece_firsts = _firsts([piece.length + 1 for piece in pieces], index.evicted.frames)
+        games = (game_number(piece.info, ordinal) for piece, ordinal in zip(pieces, ordinals, strict=True))
+        self._games = np.fromiter(games, np.int64, len(pieces))
+        episodes = joined(pieces)
+        self.table = _table(pieces, episodes, ordinals, self._piece_firsts)
+        self.steps = _ordered(_join(self._chunks, index.action_spec), pieces, episodes)
+        self.episodes = _records(pieces, episodes, self.steps)
         if self._lives_end:
             self.steps = replace(self.steps, terminated=self.steps.terminated | self.steps.life_lost)
 
@@ -177,22 +189,53 @@ def _join(chunks: Sequence[Chunk], spec: ActionSpec) -> Steps:
                     for name, empty in nothing.items()})  # fmt: skip
 
 
-def _table(index: BufferIndex) -> EpisodeTable:
+def _ordered(steps: Steps, pieces: Sequence[EpisodeEntry], episodes: Sequence[Joined]) -> Steps:
+    """The steps, stored piece by piece, episode by episode."""
+    firsts = _firsts([piece.length for piece in pieces])
+    order = _end_to_end(firsts[k] + np.arange(pieces[k].length) for episode in episodes for k in episode.pieces)
+    return Steps(**{f.name: getattr(steps, f.name)[order] for f in fields(steps)})
+
+
+def _ordinals(index: BufferIndex) -> NDArray[np.int64]:
+    """The numbers of the pieces that are there, among all ever written."""
     lost = np.array([chunk.lost for chunk in index.chunks for _ in chunk.episodes], np.bool_)
-    lengths = np.array([e.length for chunk in index.there for e in chunk.episodes], np.int64)
-    offset = np.cumsum(lengths) - lengths
-    gone = index.evicted
+    return index.evicted.episodes + np.flatnonzero(~lost)
+
+
+def _table(
+    pieces: Sequence[EpisodeEntry],
+    episodes: Sequence[Joined],
+    ordinals: NDArray[np.int64],
+    first_frames: NDArray[np.int64],
+) -> EpisodeTable:
+    lengths = [sum(pieces[k].length for k in episode.pieces) for episode in episodes]
+    frames = _end_to_end(
+        # A piece begins with the frame that the one before it ends with.
+        first_frames[k] + np.arange(k != episode.pieces[0], pieces[k].length + 1)
+        for episode in episodes
+        for k in episode.pieces
+    )
+    numbers = (ordinals[episode.pieces[0]] if episode.whole else -1 for episode in episodes)
     return EpisodeTable(
-        gone.episodes + np.flatnonzero(~lost), lengths, gone.frames + offset + np.arange(len(lengths)), offset
+        np.fromiter(numbers, np.int64, len(episodes)), np.array(lengths, np.int64), _firsts(lengths), frames
     )
 
 
-def _records(index: BufferIndex, table: EpisodeTable, steps: Steps) -> list[EpisodeRecord]:
-    entries = [entry for chunk in index.there for entry in chunk.episodes]
-    ended = (steps.terminated | steps.truncated)[table.offset + table.length - 1]
-    columns = (table.first_frame, index.evicted.steps + table.offset, ended)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [
-        EpisodeRecord(entry.info, entry.length, first_frame, first_step, entry.return_, end)
-        for entry, (first_frame, first_step, end) in zip(entries, rows, strict=True)
-    ]
+def _records(pieces: Sequence[EpisodeEntry], episodes: Sequence[Joined], steps: Steps) -> list[EpisodeRecord]:
+    records, over, end = [], steps.terminated | steps.truncated, 0
+    for episode in episodes:
+        of_it = [pieces[k] for k in episode.pieces]
+        length = sum(piece.length for piece in of_it)
+        end += length
+        return_ = sum(piece.return_ for piece in of_it)
+        records.append(EpisodeRecord(of_it[0].info, length, return_, bool(over[end - 1])))
+    return records
+
+
+def _firsts(sizes: Sequence[int], begin: int = 0) -> NDArray[np.int64]:
+    """Where each of what is stored end to end begins."""
+    return begin + np.cumsum(sizes, dtype=np.int64) - np.array(sizes, np.int64)
+
+
+def _end_to_end(ranges: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, np.int64), *ranges])

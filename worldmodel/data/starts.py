@@ -129,12 +129,11 @@ def _within(reader: BufferReader, steps: NDArray[np.int64]) -> Drawn:
 
 
 def _near_end(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
-    table = reader.table
-    ends = np.flatnonzero(reader.steps.terminated[table.offset + table.length - 1])
+    ends = np.flatnonzero(reader.steps.terminated)
     if not len(ends):
         return None
-    episode = rng.choice(ends, size=count)
-    return episode, _before(table.length[episode], NEAR_END, rng)
+    episode, step = _within(reader, rng.choice(ends, size=count))
+    return episode, _before(step + 1, NEAR_END, rng)
 
 
 def _near_reward(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn | None:
@@ -165,5 +164,5 @@ def _contexts(reader: BufferReader, episode: NDArray[np.int64], step: NDArray[np
     mask = time >= 0
     actions = reader.steps.actions[table.offset[episode][:, None] + time[:, :-1].clip(0)]
     actions[~mask[:, :-1]] = 0
-    frames = reader.frames(table.first_frame[episode][:, None] + time.clip(0))
+    frames = reader.frames(table.frame_ids(episode[:, None], time.clip(0)))
     return Starts(frames, actions, mask, episode.astype(np.int64), step)

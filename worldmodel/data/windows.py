@@ -115,7 +115,7 @@ class WindowSampler:
         actions = steps.actions[at]
         actions[~real] = 0
         return Windows(
-            frame_ids=self._first_frames[episode][:, None] + time.clip(0, length),
+            frame_ids=self._reader.table.frame_ids(self._episodes[episode][:, None], time.clip(0, length)),
             actions=actions,
             rewards=np.where(real, steps.rewards[at], np.float32(0)),
             terminated=real & steps.terminated[at],
@@ -130,16 +130,18 @@ class WindowSampler:
 
     def _choose(self) -> None:
         table = self._reader.table
-        chosen = in_split(table.ordinal, self._split, self._held_out_every)
-        self._lengths = table.length[chosen]
+        self._episodes = np.flatnonzero(in_split(table.ordinal, self._split, self._held_out_every))
+        self._lengths = table.length[self._episodes]
         self._ends = np.cumsum(self._lengths)
-        self._first_frames = table.first_frame[chosen]
-        self._step_offsets = table.offset[chosen]
+        self._step_offsets = table.offset[self._episodes]
         self._generation = self._reader.generation
 
 
 def in_split(ordinal: NDArray[np.int64], split: Split, held_out_every: int = 10) -> NDArray[np.bool_]:
-    """Which of the episodes with these numbers (see `EpisodeTable.ordinal`) belong to `split`."""
+    """Which of the episodes with these numbers (see `EpisodeTable.ordinal`) belong to `split`.
+
+    One whose number is not known any more is not held out: what was trained on is never judged by.
+    """
     # Number 1, so that two episodes already make two splits.
     held_out = ordinal % held_out_every == 1
     return {"train": ~held_out, "held_out": held_out, "all": np.full_like(held_out, True)}[split]

@@ -14,7 +14,6 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment, join
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.descent import Descent
 from worldmodel.fastest import Network, Way, computes_bf16, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
@@ -27,6 +26,7 @@ from worldmodel.latent.measures import measure_familiarity, measure_left_out, me
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
 from worldmodel.latent.weighting import LossWeight
+from worldmodel.optimization import Optimization
 from worldmodel.updates import Updates
 from worldmodel.watch import LossWatch
 
@@ -43,7 +43,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     of somebody else's base are measured and its decoder is fitted to the game, which leaves the latents as they are; of
     a base of our own, only how far the game's latents change is measured, unless a decoder fit is asked for.
 
-    A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
+    A stage is complete in itself: it has its own optimiser and learning-rate schedule and ends by taking the
     averaged weights. So all that has to be kept between rounds is the model.
     """
 
@@ -107,7 +107,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         self._dtypes = [parameter.dtype for parameter in trained]
         self._keep_in([torch.float32] * len(trained))
         self._ever_trained |= {id(parameter): parameter.numel() for parameter in trained}
-        self._descent = Descent(trained, self._rate(), stage.steps, self.config, self._device, progress)
+        self._optimization = Optimization(trained, self._rate(), stage.steps, self.config, self._device, progress)
         rate = f"{stage.name}-learning-rate" if stage.name in _PICTURE_PARTS else "learning-rate"
         self._watch = LossWatch(stage.name, seed, self._failures, self._device.type != "cpu", rate)
 
@@ -140,7 +140,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
 
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
-        self._descent.adopt()
+        self._optimization.copy_ema()
         if isinstance(self._denoise, Way):
             self._denoise.release()
         self._keep_in(self._dtypes)

@@ -29,7 +29,7 @@ class HardSteps:
 
     def note(self, steps: Tensor, errors: Tensor, there: Tensor) -> None:
         """Keep the squared errors (batch,) made at `steps`, int64 (batch,), where those are `there`, bool (batch,)."""
-        # An error that is not finite ends the fit, but on a GPU a few updates later.
+        # One that is not a number is not known; an infinite one ends the fit, but on a GPU a few updates later.
         self._errors[torch.where(there & errors.isfinite(), steps, self._count)] = errors.to(self._errors.dtype)
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

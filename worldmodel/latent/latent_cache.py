@@ -23,7 +23,7 @@ class LatentCache:
             reader: The frames.
             autoencoder: Who encodes them.
             device: Where.
-            reach: Encode every episode's frames shifted, all alike, by up to so many pixels in both directions.
+            reach: Encode every game's frames shifted, all alike, by up to so many pixels in both directions.
         """
         self._reader = reader
         self._reach = reach
@@ -64,11 +64,9 @@ class LatentCache:
         return frames[np.arange(len(ids))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def _offsets(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How far each frame is shifted, down and right, (len(ids), 2); it follows from its episode's number alone."""
-        table = self._reader.table
-        episode, place = np.unique(np.searchsorted(table.first_frame, ids, "right") - 1, return_inverse=True)
-        numbers = table.ordinal[episode].tolist()
-        return np.array([np.random.default_rng(n).integers(-self._reach, self._reach + 1, 2) for n in numbers])[place]
+        """How far each frame is shifted, down and right, (len(ids), 2); it follows from its game alone."""
+        games, place = np.unique(self._reader.games(ids), return_inverse=True)
+        return np.array([np.random.default_rng(n).integers(-self._reach, self._reach + 1, 2) for n in games])[place]
 
     def _batches(self, begin: int) -> list[NDArray[np.int64]]:
         """Frame ids from `begin` on, each time cut in the same places: a batch's size may decide the last bits."""

@@ -56,7 +56,9 @@ class Learned(NamedTuple):
     Attributes:
         losses: Scalars to add up and descend, by name.
         guesses: What the model makes of the next frame of each course, (batch, channels, h, w), without a gradient.
-        errors: How far that was off, (batch,) for each course, without a gradient.
+        errors: How far that was off, (batch,) for each course, without a gradient; nan where it was not predicted from
+            the sampler's strongest noise, or without a context: that is not how dreams are made, and of less noise
+            the noise itself is hard to tell, not the frame.
     """
 
     losses: dict[str, Tensor]
@@ -177,14 +179,16 @@ class LatentLosses:
         """Predict the next step of every course, of all at once."""
         batch = _DenoisingBatch(*map(torch.cat, zip(*map(self._next_batch, courses), strict=True)))
         predicted = self._denoise(*batch.inputs)
-        error = self._weigh(batch.timesteps) * (predicted - batch.target).square().mean((1, 2, 3))
+        squared = (predicted - batch.target).square().mean((1, 2, 3))
+        error = self._weigh(batch.timesteps) * squared
+        as_dreamed = (batch.timesteps == int(self._model.sampler.timesteps[0])) & ~batch.dropped
         sizes = [len(course.dreamed) for course in courses]
         guesses, errors = self._guess(batch, predicted.detach()).split(sizes), error.split(sizes)
         terms = [
             {"denoising": _denoising(course, part)} | outcomes(course, guess)
             for course, part, guess in zip(courses, errors, guesses, strict=True)
         ]
-        return Learned(_mean(terms), guesses, error.detach().split(sizes))
+        return Learned(_mean(terms), guesses, squared.detach().where(as_dreamed, torch.nan).split(sizes))
 
     def _next_batch(self, course: Course) -> _DenoisingBatch:
         now = course.windows.context + course.step

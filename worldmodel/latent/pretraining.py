@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 from worldmodel.data.reader import BufferReader
-from worldmodel.descent import Descent
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig, PretrainStage, Stage
 from worldmodel.latent.config import LatentConfig
@@ -20,6 +19,7 @@ from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.own_base import belongs_to_game, save_base
 from worldmodel.latent.pace import Pace
+from worldmodel.optimization import Optimization
 
 STAGES: tuple[PretrainStage, ...] = ("autoencoder", "dynamics")
 
@@ -79,7 +79,7 @@ class Pretraining:
         self._trained = list({id(parameter): parameter for part in trained for parameter in part}.values())
         rate = self._fit.autoencoder_learning_rate if stage == "autoencoder" else self._fit.learning_rate
         self._stage, self._pace = stage, pace
-        self._descent = Descent(self._trained, rate, 0, self._fit, self._device, lambda: pace.progress)
+        self._optimization = Optimization(self._trained, rate, 0, self._fit, self._device, lambda: pace.progress)
         for model in self.models.values():
             model.train()
 
@@ -89,23 +89,23 @@ class Pretraining:
         Raises:
             UserError: If a loss or a gradient is not finite.
         """
-        self._descent.clear()
+        self._optimization.zero_grad()
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self._device))
         for index in self._rng.choice(len(self._fitters), self._together, replace=False):
             for part in self._fitters[index].losses(self._fitters[index].draw()):
-                self._descent.backward(torch.stack(list(part.values())).sum() / self._together)
+                self._optimization.backward(torch.stack(list(part.values())).sum() / self._together)
                 for name, value in part.items():
                     sums[name] += value.detach() / self._together
         self._pace.count()
         self._pace.progress = average(self._trained, self._pace.progress)
         losses = {name: value.item() for name, value in sums.items()}
-        self._check(losses | {"gradient": self._descent.clip().item()})
-        self._descent.step()
+        self._check(losses | {"gradient": self._optimization.clip_grad_norm().item()})
+        self._optimization.step()
         return losses
 
     def finish(self) -> None:
         """End the stage: adopt the averaged weights; after the autoencoder's, measure the latents."""
-        self._descent.adopt()
+        self._optimization.copy_ema()
         for model in self.models.values():
             model.eval()
         if self._stage == "autoencoder":
@@ -125,12 +125,12 @@ class Pretraining:
     def state(self) -> dict[str, Any]:
         """What the stage under way goes on from, but for what it draws."""
         models = {game: model.state_dict() for game, model in self.models.items()}
-        return {"models": models, "descent": self._descent.state()}
+        return {"models": models, "optimization": self._optimization.state_dict()}
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Go on from `state` in the stage that has just begun."""
         self.load(state)
-        self._descent.go_on(state["descent"])
+        self._optimization.load_state_dict(state["optimization"])
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the weights of `state`; before `begin`, which encodes the frames with them."""

@@ -90,6 +90,8 @@ def _dreamed(model: WorldModel, play: Segment, generator: torch.Generator) -> St
 def _scored(source: str, end: Foretold, told: Tensor, signs: Tensor | None, paid: Tensor) -> OutcomeScores:
     """Scores of the end, and of rewards that were told, perhaps with their signs' probabilities, beside those paid."""
     probabilities, sign = (signs, _side(paid, 0.0)) if signs is not None else _sure_signs(told, paid)
+    # Who draws signs is held against signs.
+    paid = paid if signs is None else paid.sign()
     return OutcomeScores(
         source=source,
         events=(

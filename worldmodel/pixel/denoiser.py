@@ -12,20 +12,20 @@ from worldmodel.pixel.config import NoiseConfig, PixelConfig, UNetConfig
 from worldmodel.spaces import ActionSpec
 
 
-class Scales(NamedTuple):
-    """What stands before the network and after it, each (batch, 1, 1, 1), by strength of the noise.
+class Preconditioning(NamedTuple):
+    """c_in, c_out, c_skip and c_noise of EDM (Karras et al., 2022, table 1), each (batch, 1, 1, 1).
 
     Attributes:
-        enter: Of the noisy frame as the network sees it.
-        leave: Of what the network says, in the clean frame.
-        skip: Of the noisy frame, in the clean frame.
-        told: What the network is told of the noise.
+        c_in: Scales the noisy frame for the network.
+        c_out: Scales the network's output, in the clean frame.
+        c_skip: Scales the noisy frame, in the clean frame.
+        c_noise: What the network is conditioned on of the noise.
     """
 
-    enter: Tensor
-    leave: Tensor
-    skip: Tensor
-    told: Tensor
+    c_in: Tensor
+    c_out: Tensor
+    c_skip: Tensor
+    c_noise: Tensor
 
 
 class Network(nn.Module):
@@ -44,15 +44,18 @@ class Network(nn.Module):
         self.norm_out = Norm(width)
         self.conv_out = zero_weight(conv3x3(width, 3))
 
-    def forward(self, noisy: Tensor, told: Tensor, context: Tensor, actions: Tensor) -> Tensor:
-        """What the network says, (batch, 3, height, width); see `Denoiser.forward`."""
-        condition = self.cond_proj(self.noise_emb(told) + self.act_emb(actions).flatten(1))
+    def forward(self, noisy: Tensor, c_noise: Tensor, context: Tensor, actions: Tensor) -> Tensor:
+        """Its output, (batch, 3, height, width); see `Denoiser.forward`."""
+        condition = self.cond_proj(self.noise_emb(c_noise) + self.act_emb(actions).flatten(1))
         x = self.unet(self.conv_in(torch.cat([context.flatten(1, 2), noisy], dim=1)), condition)
         return self.conv_out(functional.silu(self.norm_out(x)))
 
 
 class Denoiser(nn.Module):
-    """Tells the clean frame from a noisy one, the frames before it and the actions since."""
+    """Predicts the clean frame from a noisy one, the frames before it and the actions since.
+
+    The denoiser of DIAMOND (Alonso et al., 2024), preconditioned as in EDM (Karras et al., 2022).
+    """
 
     def __init__(self, config: PixelConfig, spec: ActionSpec) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Denoiser(nn.Module):
         self.inner_model = Network(config.unet, config.context, spec)
 
     def forward(self, noisy: Tensor, sigma: Tensor, context: Tensor, actions: Tensor) -> Tensor:
-        """What the network says, float32 (batch, 3, height, width); `clean` makes a frame of it.
+        """The network's output, float32 (batch, 3, height, width); `clean` makes a frame of it.
 
         Args:
             noisy: (batch, 3, height, width), from -1 to 1 before the noise.
@@ -69,21 +72,21 @@ class Denoiser(nn.Module):
             context: (batch, context, 3, height, width), from -1 to 1, oldest first.
             actions: (batch, context, *spec.shape): `actions[:, i]` was chosen on seeing frame i of the context.
         """
-        scales = self.scales(sigma)
-        told = scales.told.flatten()
-        return self.inner_model(noisy * scales.enter, told, context / self.noise.data, actions).float()
+        c = self.preconditioning(sigma)
+        return self.inner_model(noisy * c.c_in, c.c_noise.flatten(), context / self.noise.data, actions).float()
 
-    def scales(self, sigma: Tensor) -> Scales:
-        """The scales at noise of strength `sigma` (batch,), to which the channels' common noise is added."""
+    def preconditioning(self, sigma: Tensor) -> Preconditioning:
+        """EDM's coefficients at noise of strength `sigma` (batch,), to which the channels' common noise is added."""
         noise = self.noise
         sigma = (sigma**2 + noise.offset**2).sqrt().view(-1, 1, 1, 1)
-        skip = noise.data**2 / (sigma**2 + noise.data**2)
-        return Scales(1 / (sigma**2 + noise.data**2).sqrt(), sigma * skip.sqrt(), skip, sigma.log() / 4)
+        c_skip = noise.data**2 / (sigma**2 + noise.data**2)
+        c_in = 1 / (sigma**2 + noise.data**2).sqrt()
+        return Preconditioning(c_in, c_out=sigma * c_skip.sqrt(), c_skip=c_skip, c_noise=sigma.log() / 4)
 
-    def clean(self, noisy: Tensor, said: Tensor, sigma: Tensor) -> Tensor:
-        """The frame that the network's word stands for, on the 256 levels that frames have."""
-        scales = self.scales(sigma)
-        return self.to_levels(scales.skip * noisy + scales.leave * said)
+    def clean(self, noisy: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        """The frame that the network's output stands for, on the 256 levels that frames have."""
+        c = self.preconditioning(sigma)
+        return self.to_levels(c.c_skip * noisy + c.c_out * output)
 
     def to_levels(self, frames: Tensor) -> Tensor:
         """The nearest frames that there are, or with floor the nearest darker ones; from -1 to 1."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
-from worldmodel.descent import Descent
 from worldmodel.fastest import Network, Way, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
+from worldmodel.optimization import Optimization
 from worldmodel.pixel.losses import PixelLosses
 from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.updates import Updates
@@ -23,7 +23,7 @@ from worldmodel.watch import LossWatch
 class PixelFitter(Updates[Segment]):
     """Fits a model in two stages a round, the denoiser and then the outcome network, each whole.
 
-    A stage is complete in itself: it has its own optimiser and course of the learning rate and ends by adopting the
+    A stage is complete in itself: it has its own optimiser and learning-rate schedule and ends by taking the
     averaged weights. So all that has to be kept between rounds is the model.
     """
 
@@ -61,12 +61,12 @@ class PixelFitter(Updates[Segment]):
         if self.config.precision == "auto":
             self._hasten(stage)
         trained = list(self._trained.parameters())
-        self._descent = Descent(trained, self.config.learning_rate, stage.steps, self.config, self._device)
+        self._optimization = Optimization(trained, self.config.learning_rate, stage.steps, self.config, self._device)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
 
     def finish(self) -> None:
         """End the stage: adopt the averaged weights."""
-        self._descent.adopt()
+        self._optimization.copy_ema()
         if isinstance(way := self._ways.get(self._stage.name), Way):
             way.release()
         self.model.eval()

@@ -75,10 +75,9 @@ class PixelLosses:
         sigma = draw_sigma(denoiser.noise, len(frames), frames.device)
         common = torch.randn_like(frames[..., :1, :1])
         noisy = frames + sigma.view(-1, 1, 1, 1) * torch.randn_like(frames) + denoiser.noise.offset * common
-        said = self._denoise(noisy, sigma, context, actions)
-        scales = denoiser.scales(sigma)
-        error = (said - (frames - scales.skip * noisy) / scales.leave).square().mean((1, 2, 3))
-        return error, denoiser.clean(noisy, said.detach(), sigma)
+        output, c = self._denoise(noisy, sigma, context, actions), denoiser.preconditioning(sigma)
+        error = (output - (frames - c.c_skip * noisy) / c.c_out).square().mean((1, 2, 3))
+        return error, denoiser.clean(noisy, output.detach(), sigma)
 
     def _outcomes(self, segment: Segment, count: Tensor) -> dict[str, Tensor]:
         model, first = self._model, segment.context - 1

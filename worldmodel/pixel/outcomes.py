@@ -60,13 +60,16 @@ class OutcomeNetwork(nn.Module):
         pairs = torch.cat([frames[:, :-1], frames[:, 1:]], dim=2).flatten(0, 1)
         seen = self.encoder(pairs, self.act_emb(actions.flatten(0, 1)))
         remembered = tuple(state[None].contiguous() for state in memory or self.nothing(seen, batch))
-        hidden, after = self.lstm(seen.flatten(1).unflatten(0, (batch, time)), remembered)
+        # Under autocast to bfloat16 cuDNN's LSTM would take float16, in which small gradients vanish.
+        with torch.autocast(seen.device.type, enabled=False):
+            hidden, after = self.lstm(seen.float().flatten(1).unflatten(0, (batch, time)), remembered)
         logits = self.head(hidden).float()
         return Outcome(logits[..., :REWARDS], logits[..., REWARDS:]), Memory(*(state[0].float() for state in after))
 
     def nothing(self, like: Tensor, batch: int) -> Memory:
         """The memory of games of which nothing was seen."""
-        return Memory(like.new_zeros(batch, self.hidden), like.new_zeros(batch, self.hidden))
+        nothing = torch.zeros(batch, self.hidden, device=like.device)
+        return Memory(nothing, nothing.clone())
 
 
 def drawn(outcome: Outcome, generator: torch.Generator | None) -> Step:

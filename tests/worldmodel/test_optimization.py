@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from worldmodel.descent import Descent, build_optimizer
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig, check_optimizer
+from worldmodel.optimization import Optimization
+from worldmodel.optimizers import build_optimizer
 
 OPTIMIZERS = ["adamw", "adafactor", "adamw8bit"]
 
@@ -45,40 +46,42 @@ def test_some_keep_less_beside_the_weights():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_way_down_arrives(optimizer, precision):
+def test_it_arrives(optimizer, precision):
     parameter = nn.Parameter(torch.full((4, 4), 5.0))
-    descent = Descent([parameter], 0.5, 40, FitConfig(optimizer=optimizer, precision=precision), torch.device("cpu"))
+    optimization = Optimization(
+        [parameter], 0.5, 40, FitConfig(optimizer=optimizer, precision=precision), torch.device("cpu")
+    )
     for _ in range(40):
-        descent.clear()
-        descent.backward(parameter.square().mean())
-        descent.clip()
-        descent.step()
+        optimization.zero_grad()
+        optimization.backward(parameter.square().mean())
+        optimization.clip_grad_norm()
+        optimization.step()
     assert parameter.abs().max() < 1
 
 
 def test_gradients_add_up_and_are_clipped():
     parameter = nn.Parameter(torch.zeros(4))
-    descent = Descent([parameter], 0.1, 5, FitConfig(max_grad_norm=1.0), torch.device("cpu"))
+    optimization = Optimization([parameter], 0.1, 5, FitConfig(max_grad_norm=1.0), torch.device("cpu"))
     for scale in (1.0, 2.0):
-        descent.backward(scale * parameter.sum())
-    assert descent.clip() == pytest.approx(6)
+        optimization.backward(scale * parameter.sum())
+    assert optimization.clip_grad_norm() == pytest.approx(6)
     assert parameter.grad.norm() == pytest.approx(1, rel=1e-4)
-    descent.clear()
+    optimization.zero_grad()
     assert parameter.grad is None
 
 
 def test_a_step_that_overflows_in_float16_is_left_out():
     parameter = nn.Parameter(torch.ones(4))
-    descent = Descent([parameter], 0.1, 5, FitConfig(precision="fp16"), torch.device("cpu"))
-    descent.backward((parameter * torch.inf).sum())
-    assert descent.clip() == 0
-    descent.step()
+    optimization = Optimization([parameter], 0.1, 5, FitConfig(precision="fp16"), torch.device("cpu"))
+    optimization.backward((parameter * torch.inf).sum())
+    assert optimization.clip_grad_norm() == 0
+    optimization.step()
     assert torch.equal(parameter, torch.ones(4))
 
 
 def test_there_may_be_nothing_to_train():
-    descent = Descent([], 0.1, 0, FitConfig(), torch.device("cpu"))
-    descent.adopt()
+    optimization = Optimization([], 0.1, 0, FitConfig(), torch.device("cpu"))
+    optimization.copy_ema()
 
 
 def test_an_optimiser_that_is_not_installed_names_its_extra(monkeypatch):
