@@ -12,6 +12,7 @@ from rich.console import Console
 
 from experiments.cli import run_main
 from experiments.terminal import LOG_WIDTH, as_typed, make_console
+from rl.run_folder import check_is_run
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: Options) -> None:
-    if not (options.run / "config.json").is_file() or not (options.run / "rounds").is_dir():
-        raise UserError(f"{options.run} holds no run: name the folder of one, such as runs/cartpole-seed0.")
+    check_is_run(options.run)
     numbers = {field.name: getattr(options, field.name) for field in fields(options) if field.type is int}
     low = {name: value for name, value in numbers.items() if value < (0 if name in ("games", "seed") else 1)}
     for name, value in low.items():

@@ -21,7 +21,7 @@ from experiments.provenance import commit, leaves, shared
 from experiments.stopping import STOPPED
 from experiments.table import new_table
 from experiments.terminal import as_typed, make_console
-from rl.run_folder import RunFolder
+from rl.run_folder import RunFolder, check_is_run
 from rl.settings import Settings
 from rl.statistics import bootstrap_interval
 from worldmodel.errors import UserError
@@ -125,8 +125,7 @@ def _opened(paths: Sequence[Path]) -> list[RunFolder]:
 
 
 def _open(path: Path) -> RunFolder:
-    if not (path / "config.json").is_file() or not (path / "rounds").is_dir():
-        raise UserError(f"{path} holds no run: name the folder of one, such as runs/cartpole-seed0.")
+    check_is_run(path)
     settings = read_config(path / "config.json", Settings())
     if settings.imagine.dream != "model":
         raise UserError(f"{path} never dreamed in its world model (imagine.dream is {settings.imagine.dream}).")

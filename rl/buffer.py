@@ -1,15 +1,14 @@
 """The shared buffer: one writer appends what all collectors played; whoever learns maps the files and reads."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
 
 from rl.lock import FolderLock
-from worldmodel.data.chunk import CHUNKS, EpisodeEntry, chunk_file, write_chunk
-from worldmodel.data.episode import Episode, Source
+from worldmodel.data.chunk import CHUNKS, chunk_file, write_chunk
+from worldmodel.data.episode import Episode
 from worldmodel.data.index import COPIES, BufferIndex, is_whole, read_index, write_index
 from worldmodel.errors import UserError
 from worldmodel.files import writing
@@ -27,17 +26,11 @@ class BufferStatus:
         chunks: Chunks ever written, evicted ones included: `BufferReader(folder, chunks)` sees exactly this much.
         collected_steps: Steps ever written, evicted ones included.
         steps: Steps that are kept.
-        episodes: Episodes, or pieces of one, that are kept.
-        steps_by_source: Steps that are kept, by who played.
-        episodes_by_source: Episodes that are kept, by who played.
     """
 
     chunks: int
     collected_steps: int
     steps: int
-    episodes: int
-    steps_by_source: dict[Source, int]
-    episodes_by_source: dict[Source, int]
 
 
 class BufferWriter:
@@ -89,22 +82,10 @@ class BufferWriter:
         """Forget all that was written after the first `chunks` chunks ever written; used when a run is resumed."""
         self._replace(self._index.first(chunks))
 
-    def steps_in_round(self, number: int) -> int:
-        """Steps that are kept of round `number`."""
-        return sum(entry.length for entry in self._entries() if entry.info.round == number)
-
     def status(self) -> BufferStatus:
         """What the buffer holds now."""
-        steps: Counter[Source] = Counter()
-        episodes: Counter[Source] = Counter()
-        for entry in self._entries():
-            steps[entry.info.source] += entry.length
-            episodes[entry.info.source] += 1
         written = self._index.written
-        return BufferStatus(written.chunks, written.steps, steps.total(), episodes.total(), dict(steps), dict(episodes))
-
-    def _entries(self) -> Iterator[EpisodeEntry]:
-        return (entry for chunk in self._index.there for entry in chunk.episodes)
+        return BufferStatus(written.chunks, written.steps, written.steps - self._index.evicted.steps)
 
     def _replace(self, index: BufferIndex) -> None:
         write_index(self._folder, index)

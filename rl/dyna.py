@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,7 @@ from rl.phases import Phases
 from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.progress import Progress
 from rl.resources import Resources, cluster_gpus, usable_cores
-from rl.round_report import Film, RoundReport
+from rl.round_report import RoundReport
 from rl.run_folder import best_world_model
 from rl.settings import Settings
 from rl.space import check_space
@@ -48,7 +49,7 @@ __all__ = ["Dyna", "DynaConfig"]
 
 
 class Dyna(ImaginationPPO):
-    """Dyna as an RLlib algorithm: one `train()` is one round, `evaluate()` is the real game.
+    """Dyna (Sutton, 1991) as an RLlib algorithm: one `train()` is one round, `evaluate()` is the real game.
 
     Attributes:
         last_report: What the last round brought.
@@ -141,7 +142,7 @@ class Dyna(ImaginationPPO):
             random=by_chance,
             fidelity=judgement.fidelity if judgement else None,
             incumbent=judgement.incumbent if judgement else None,
-            films=tuple(Film(*film) for film in judgement.films) if judgement else (),
+            films=judgement.films if judgement else (),
             expert_steps=self._expert_steps,
             restarts=self._crew.take_deaths(),
         )
@@ -181,8 +182,12 @@ class Dyna(ImaginationPPO):
         self.save_to_path(folder / "agent")
         self._crew.world_model.copy(folder / "world_model")
         save_policy(folder / "policy", self._policy(self._number))
-        counts = {"round": self._number, "evaluation_steps": self._evaluation_steps}
-        write_json(folder / "state.json", counts | {"imagined_steps": self._imagined_steps})
+        state = {
+            "round": self._number,
+            "evaluation_steps": self._evaluation_steps,
+            "imagined_steps": self._imagined_steps,
+        }
+        write_json(folder / "state.json", state)
 
     def load_round(self, folder: Path) -> None:
         """Go on from what `save_round` wrote."""
@@ -199,7 +204,7 @@ class Dyna(ImaginationPPO):
 
     def _with_dreams(self, config: DynaConfig, resources: Resources) -> DynaConfig:
         imagine, world_model = self.settings.imagine, self._crew.world_model.folder
-        if imagine.dream == "real":
+        if self._plays_for_real:
             game = self.settings.game
             real = {"game": game.id, "frame_size": self.settings.world_model.frame_size, **game.options}
             face = dream_face(world_model, imagine, resources.agent_gpus)
@@ -242,7 +247,7 @@ class Dyna(ImaginationPPO):
             reader = BufferReader(self._folder / "buffer", lives_end=self.settings.game.atari.life_loss_ends)
             rng = np.random.default_rng([self.settings.seed, number])
             starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
-            self.runner.set_starts(find_replays(reader, starts) if self.settings.imagine.dream == "real" else starts)
+            self.runner.set_starts(find_replays(reader, starts) if self._plays_for_real else starts)
 
     def _imagine(self, number: int) -> dict[str, float]:
         imagine = self.settings.imagine
@@ -283,7 +288,7 @@ class Dyna(ImaginationPPO):
         return judged
 
     def _judge_model(self) -> Judgement | None:
-        if self.settings.imagine.dream == "real":
+        if self._plays_for_real:
             return None
         best = best_world_model(self._folder)
         with self._phases.phase("judge dream", 1) as advance:
@@ -307,8 +312,7 @@ class Dyna(ImaginationPPO):
             model_config=self._network,
             encoder_hash=model.encoder_hash() if latents else None,
         )
-        state = self.runner.module.get_state(inference_only=False)
-        return PolicySnapshot(spec, {name: np.asarray(value) for name, value in state.items()}, version, version)
+        return replace(self.snapshot(spec), version=version, world_model_version=version)
 
 
 def _action_spec(settings: Settings) -> ActionSpec:

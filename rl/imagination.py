@@ -145,7 +145,10 @@ class ImaginationEnvRunner(SingleAgentEnvRunner):
 
 
 class ImaginationPPO(PPO):
-    """PPO whose every gradient comes from imagined transitions; RLlib's stock learner, loss and checkpoints."""
+    """PPO (Schulman et al., 2017) whose every gradient comes from imagined transitions.
+
+    RLlib's stock learner, loss and checkpoints.
+    """
 
     config: "ImaginationPPOConfig"  # type: ignore[assignment]
     _begun_at: int = 0

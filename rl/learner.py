@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from envs.neural_vector import STARTS_FILE
+from rl.round_report import Film
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts, save_starts
 from worldmodel.data.windows import Windows
@@ -33,12 +34,12 @@ class Judgement:
     Attributes:
         fidelity: Its scores.
         incumbent: Those of another model on the very same play, if it was to be held against one.
-        films: Pairs of real and dreamed frames, each uint8 (time, height, width, 3).
+        films: Some of the dreams.
     """
 
     fidelity: Fidelity
     incumbent: Fidelity | None
-    films: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], ...]
+    films: tuple[Film, ...]
 
 
 class WorldModelLearner:
@@ -72,8 +73,8 @@ class WorldModelLearner:
         Returns:
             How many parameters the round has trained with it.
         """
-        repeated = (again,) * bool(again)
-        self._fitting().begin(stage, hash_seed(self._seed, number, stage.name, *repeated))
+        parts = (number, stage.name, again) if again else (number, stage.name)
+        self._fitting().begin(stage, hash_seed(self._seed, *parts))
         return self._fitting().trained_parameters()
 
     def fit(self, steps: int) -> dict[str, float]:
@@ -158,6 +159,6 @@ def _longest(seen: Replay, count: int) -> list[int]:
     return seen.mask.sum(1).topk(min(count, len(seen.mask))).indices.tolist()
 
 
-def _film(seen: Replay, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _film(seen: Replay, index: int) -> Film:
     length = int(seen.mask[index].sum())
-    return seen.real[index, :length].cpu().numpy(), seen.dream[index, :length].cpu().numpy()
+    return Film(seen.real[index, :length].cpu().numpy(), seen.dream[index, :length].cpu().numpy())

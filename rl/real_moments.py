@@ -43,7 +43,9 @@ class RealPlay:
         begins[2:] = self.over[:-1] * np.arange(2, len(self.frames))[:, None]
         return np.maximum.accumulate(begins)
 
-    def moments(self, count: int, horizon: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+    def moments(
+        self, count: int, horizon: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """`count` times and games at which there is something to do, and `horizon` steps or the game's own end to come.
 
         Where a limit of time cuts a game off before that, its rewards would be held against those of a dream, which
@@ -80,7 +82,9 @@ class RealPlay:
         unknown = np.full(len(time), -1)
         return Starts(self.frames[at, of], actions, mask, unknown, unknown.copy())
 
-    def ahead(self, time: NDArray[np.int64], game: NDArray[np.int64], steps: int) -> tuple[NDArray[Any], ...]:
+    def ahead(
+        self, time: NDArray[np.int64], game: NDArray[np.int64], steps: int
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Actions and rewards (moments, steps, ...) from these moments on, nothing being paid after a game's end."""
         at, of = time[:, None] + np.arange(steps), game[:, None]
         return self.actions[at, of], np.where(past(self.over[at, of]), np.float32(0), self.rewards[at, of])

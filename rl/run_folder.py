@@ -13,7 +13,6 @@ report/
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from rl.round_report import RoundReport, load_report, save_report
 from rl.settings import ImagineSettings, Settings
 from worldmodel.data.chunk import CHUNKS
 from worldmodel.errors import UserError
-from worldmodel.files import write_json, writing
+from worldmodel.files import flush, write_json, writing
 from worldmodel.plain import dotted, overlay, to_plain
 
 _MAY_CHANGE = ("rounds", "cluster.")
@@ -139,7 +138,7 @@ class RunFolder:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
             unfinished.rename(self.round_folder(report.round))
-            _flush_one(self.rounds)
+            flush(self.rounds)
             self._renew()
 
     @contextmanager
@@ -230,6 +229,16 @@ class RunFolder:
         fresh.replace(link)
 
 
+def check_is_run(path: Path) -> None:
+    """Refuse a folder that holds no run.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if not (path / "config.json").is_file() or not (path / "rounds").is_dir():
+        raise UserError(f"{path} holds no run: name the folder of one, such as runs/cartpole-seed0.")
+
+
 def best_world_model(run: Path) -> Path:
     """The link to the best world model of the run in the folder `run`; it is there once a round is finished."""
     return run / "world_model" / "best"
@@ -280,12 +289,4 @@ def _shown(value: Any) -> str:
 
 def _flush(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
-        _flush_one(path)
-
-
-def _flush_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(path)

@@ -191,7 +191,7 @@ class Settings:
     rounds: int = 2
     """rounds of collect, fit, imagine and evaluate"""
     family: Family = "latent"
-    """the world model: diffusion of latents, told by model, or of pixels as in DIAMOND, told by pixel"""
+    """the world model: diffusion of latents, set up by model, or of pixels as in DIAMOND, set up by pixel"""
     game: GameSettings = field(default_factory=GameSettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
     model: LatentConfig = field(default_factory=LatentConfig)

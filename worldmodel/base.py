@@ -32,11 +32,12 @@ class Dream:
 
     def where(self, finished: Tensor, fresh: Self) -> Self:
         """These dreams, with those that are `finished` (bool, (batch,)) replaced by the `fresh` ones beside them."""
-        return replace(self, **{f.name: _choose(finished, getattr(fresh, f.name), getattr(self, f.name))
+        return replace(self, **{f.name: choose(finished, getattr(fresh, f.name), getattr(self, f.name))
                                 for f in fields(self)})  # fmt: skip
 
 
-def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` in the rows where `condition` (bool, (batch,)) holds, elsewhere `no`; both (batch, ...)."""
     return torch.where(condition.view(-1, *[1] * (no.ndim - 1)), yes, no)
 
 

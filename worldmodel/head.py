@@ -156,7 +156,7 @@ def _half(size: int) -> int:
 
 
 def symlog(x: Tensor) -> Tensor:
-    """sign(x) log(1 + |x|)."""
+    """sign(x) log(1 + |x|) (Hafner et al., 2023)."""
     return x.sign() * x.abs().log1p()
 
 
@@ -166,7 +166,7 @@ def symexp(x: Tensor) -> Tensor:
 
 
 def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-    """Weights over evenly spaced `bins` whose mean is x: (n,) to (n, bins)."""
+    """Weights over evenly spaced `bins` whose mean is x (Hafner et al., 2023): (n,) to (n, bins)."""
     step = bins[1] - bins[0]
     position = ((x.clamp(bins[0], bins[-1]) - bins[0]) / step).clamp(0, len(bins) - 1)
     lower = position.floor().long().clamp_max(len(bins) - 2)

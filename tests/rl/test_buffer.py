@@ -29,15 +29,12 @@ def test_a_writer_goes_on_where_the_last_one_stopped(tmp_path):
     assert BufferReader(tmp_path).action_spec == SPEC
 
 
-def test_it_counts_by_source_and_round(tmp_path):
-    writer = writer_at(tmp_path)
-    writer.append([counted(0), counted(1, source="policy", number=2)])
-    writer.append([counted(2, source="policy", number=2)])
+def test_it_counts_what_it_keeps_and_what_it_ever_had(tmp_path):
+    writer = writer_at(tmp_path, capacity=20)
+    writer.append([counted(0), counted(1)])
+    writer.append([counted(2)])
     status = writer.status()
-    assert status.steps_by_source == {"random": 8, "policy": 9 + 10}
-    assert status.episodes_by_source == {"random": 1, "policy": 2}
-    assert (status.chunks, status.steps, status.episodes, status.collected_steps) == (2, 27, 3, 27)
-    assert (writer.steps_in_round(1), writer.steps_in_round(2), writer.steps_in_round(3)) == (8, 19, 0)
+    assert (status.chunks, status.steps, status.collected_steps) == (2, 10, 27)
 
 
 def test_nothing_to_append_makes_no_chunk(tmp_path):

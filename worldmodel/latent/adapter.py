@@ -109,7 +109,8 @@ def base_weights(denoiser: nn.Module) -> dict[str, Tensor]:
 
 
 def _plain(denoiser: PeftModel, adapted: bool) -> dict[str, Tensor]:
-    skipped, taken = ("original_module.", "modules_to_save.default.")[:: 1 if adapted else -1]
+    base, saved = "original_module.", "modules_to_save.default."
+    skipped, taken = (base, saved) if adapted else (saved, base)
     return {
         name.replace(taken, "").replace("base_layer.", ""): tensor
         for name, tensor in denoiser.get_base_model().state_dict().items()

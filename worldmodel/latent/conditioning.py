@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.base import choose
+
 Predict = Callable[..., Tensor]
 
 
@@ -30,9 +32,7 @@ class Conditioning(NamedTuple):
 
     def where(self, kept: Tensor, other: "Conditioning") -> "Conditioning":
         """This where `kept` (bool, (batch,)), elsewhere the other."""
-        context = torch.where(kept.view(-1, 1, 1, 1, 1), self.context, other.context)
-        actions = self.actions.where(kept.view(-1, *[1] * (self.actions.ndim - 1)), other.actions)
-        return Conditioning(context, actions, self.level.where(kept, other.level))
+        return Conditioning(*(choose(kept, mine, theirs) for mine, theirs in zip(self, other, strict=True)))
 
 
 def classifier_free_guidance(

@@ -75,7 +75,8 @@ class SamplerConfig:
     """How a latent is drawn."""
 
     solver: Literal["ddim", "euler", "dpm"] = "ddim"
-    """the scheduler from diffusers that takes the steps"""
+    """diffusers' scheduler that takes the steps: ddim (Song et al., 2021), euler (Karras et al., 2022) or dpm, which is
+    DPM-Solver++ (Lu et al., 2022)"""
     steps: int = 2
     """network calls a frame, 1 to 8"""
 

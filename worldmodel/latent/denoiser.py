@@ -46,7 +46,7 @@ class Conditioner(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """A `UNet2DConditionModel` that sees the context beside the noisy target.
+    """A `UNet2DConditionModel` that sees the context beside the noisy target (as GameNGen: Valevski et al., 2024).
 
     Context frames enter as channels through the widened `conv_in` (the target's channels last, as the base had them),
     the action history as cross-attention tokens and, in order, through the class embedding.

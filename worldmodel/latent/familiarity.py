@@ -1,4 +1,4 @@
-"""How strange what a dream shows is, against real play."""
+"""How strange what a dream shows is, against real play: an out-of-distribution score."""
 
 from math import prod
 

@@ -32,7 +32,7 @@ from worldmodel.watch import LossWatch
 
 _PICTURE_PARTS = {"autoencoder": ("",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 """Stages that are fitted to single frames, and how the names of what they train begin in the autoencoder."""
-_SEEN = 256
+_REACH_FRAMES = 256
 """frames whose latents say how far latents may reach"""
 
 
@@ -88,7 +88,8 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         foreign, config = self.model.knows_raw, self.config
         own = config.base_autoencoder_steps if self.model.has_base else config.autoencoder_steps
         yield Stage("autoencoder", own) if own and not foreign else Stage("latents", 0)
-        steps = config.autoencoder_steps * foreign if config.decoder_steps is None else config.decoder_steps
+        as_autoencoder = config.autoencoder_steps if foreign else 0
+        steps = as_autoencoder if config.decoder_steps is None else config.decoder_steps
         if steps:
             yield Stage("decoder", steps)
 
@@ -123,17 +124,17 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             self.model.adapt()
         self.model.to(self._device)
         if stage.name == "autoencoder":
-            self.model.autoencoder.let_reach(self._pictures.sample(_SEEN, self._rng).frames.to(self._device))
+            self.model.autoencoder.let_reach(self._pictures.sample(_REACH_FRAMES, self._rng).frames.to(self._device))
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
         self._compute_by(self.model.denoiser)
-        if stage.name in ("dynamics", "adapter", "head"):
+        if stage.makes_dreams:
             self._cache.extend()
             if self.model.config.shift:
                 self._beside.extend()
         if stage.name == "head":
             self._dreamed = self._dream()
-        elif stage.name in ("dynamics", "adapter"):
+        elif stage.makes_motion:
             self._hard = HardSteps(self._windows.num_steps, self._device)
             self._under_way = self._set_out()
         return self._trained

@@ -45,7 +45,9 @@ class LatentDream(Dream):
 
 
 class LatentWorldModel(WorldModel):
-    """Autoencoder, denoiser and head, and what is familiar to them.
+    """Latent diffusion of the next frame: autoencoder, denoiser, head, and what is familiar to them.
+
+    The next frame of a game by diffusion: GameNGen (Valevski et al., 2024); in latents: Rombach et al. (2022).
 
     Attributes:
         denoiser: Predicts the next latent from its noise.

@@ -11,6 +11,7 @@ from worldmodel.latent.adapter import base_weights
 from worldmodel.latent.autoencoder import Vae
 from worldmodel.latent.denoiser import without_context
 from worldmodel.latent.fingerprint import fingerprint
+from worldmodel.weights import without_prefix
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,5 @@ class Origin:
         self.kept = Marks(**{p: getattr(self.kept if p in own else found, p) for p in ("unet", "vae")})
 
     def _found(self, denoiser: nn.Module, vae: Vae) -> Marks:
-        weights = base_weights(denoiser).items()
-        unet = {name.removeprefix("unet."): tensor for name, tensor in weights if name.startswith("unet.")}
+        unet = without_prefix(base_weights(denoiser), "unet.")
         return Marks.of(without_context(unet) if self.widened else unet, vae)

@@ -39,6 +39,7 @@ from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.origin import Marks
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
+from worldmodel.weights import without_prefix
 
 FORMAT = 6
 
@@ -106,7 +107,7 @@ def _save_parts(model: LatentWorldModel, folder: Path, variant: str | None) -> N
         model.autoencoder.vae.save_pretrained(folder / "vae", variant=variant)
     if "unet" in own:
         plain_denoiser(model.denoiser).unet.save_config(folder / "unet")
-        _save(_part(base, "unet."), _weights(folder / "unet", variant))
+        _save(without_prefix(base, "unet."), _weights(folder / "unet", variant))
     model.scheduler.save_pretrained(folder / "scheduler")
     _save({name: tensor for name, tensor in base.items() if is_addition(name)}, folder / "conditioner.safetensors")
     _save(_statistics(model), folder / "latents.safetensors")
@@ -264,10 +265,6 @@ def _read_card(folder: Path) -> Card:
 
 def _statistics(model: LatentWorldModel) -> dict[str, Tensor]:
     return dict(model.autoencoder.named_buffers(recurse=False)) | {"left_out": model.left_out}
-
-
-def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

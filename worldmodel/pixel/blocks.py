@@ -149,7 +149,7 @@ class FourierFeatures(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down, across and up again, what was on the way down going in beside; attention in the middle alone."""
+    """U-Net (Ronneberger et al., 2015): down, across and up again, with skips; attention in the middle alone."""
 
     def __init__(self, channels: Sequence[int], layers: int, condition: int) -> None:
         super().__init__()

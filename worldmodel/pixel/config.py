@@ -36,19 +36,19 @@ class UNetConfig:
     layers: int = 2
     """residual blocks at each resolution, one more on the way up"""
     condition: int = 256
-    """width of what it is told of noise and actions; each action of the context has an equal part of it"""
+    """width of its conditioning on noise and actions; each action of the context has an equal part of it"""
 
 
 @dataclass(frozen=True)
 class OutcomeConfig:
-    """The recurrent network that tells reward and end."""
+    """The recurrent network that predicts reward and end."""
 
     channels: tuple[int, ...] = (32, 32, 32, 32)
     """width at each resolution; every one after the first halves it"""
     layers: int = 2
     """residual blocks at each resolution"""
     condition: int = 128
-    """width of what it is told of the action"""
+    """width of its conditioning on the action"""
     hidden: int = 512
     """width of its LSTM"""
 

@@ -37,7 +37,7 @@ class PixelDream(Dream):
 
 
 class PixelWorldModel(WorldModel):
-    """Denoiser and outcome network.
+    """The world model of DIAMOND (Alonso et al., 2024): denoiser and outcome network.
 
     It has no encoder: what it calls latents are the pixels themselves, from -1 to 1.
     """

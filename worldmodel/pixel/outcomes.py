@@ -35,7 +35,10 @@ class Outcome(NamedTuple):
 
 
 class OutcomeNetwork(nn.Module):
-    """Sees a frame, the action and the next frame, and remembers; parts are named as in published files."""
+    """Predicts reward and end of a step from its two frames and action, and from what it remembers of those before.
+
+    The reward and termination model of DIAMOND (Alonso et al., 2024); parts are named as in published files.
+    """
 
     def __init__(self, config: OutcomeConfig, frame_shape: FrameShape, spec: ActionSpec) -> None:
         super().__init__()

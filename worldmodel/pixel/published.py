@@ -11,6 +11,7 @@ from worldmodel.errors import UserError, in_short
 from worldmodel.pixel.config import PixelConfig
 from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.spaces import ActionSpec
+from worldmodel.weights import without_prefix
 
 _PARTS = {"denoiser.": "denoiser.", "rew_end_model.": "outcomes."}
 """How the names of the world model's parts begin, theirs and ours."""
@@ -56,7 +57,7 @@ def read_published(path: Path, names: tuple[str, ...] = ()) -> Published:
         raise UserError(
             f"{path} is no Atari model as DIAMOND publishes them ({in_short(error)}): take one of atari_100k/models."
         ) from error
-    return Published(model.eval(), _part(weights, _POLICY))
+    return Published(model.eval(), without_prefix(weights, _POLICY))
 
 
 def _spec(path: Path, actions: int, names: tuple[str, ...]) -> ActionSpec:
@@ -79,13 +80,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The world model's weights by our names."""
-    parts = {ours + name: tensor for theirs, ours in _PARTS.items() for name, tensor in _part(weights, theirs).items()}
+    parts = {
+        ours + name: tensor
+        for theirs, ours in _PARTS.items()
+        for name, tensor in without_prefix(weights, theirs).items()
+    }
     for theirs, own in _TABLES.items():
         table = parts.pop(theirs)
         # They have no row for "not known": where nothing was played they were shown action 0.
         parts[own] = torch.cat([table, table[:1]])
     return parts
-
-
-def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
