@@ -74,7 +74,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._observation, self.stack, self._shuffled = observation, stack, shuffled
         self._given_limit = doubt_limit
         self._steps_ahead = steps_ahead
-        self._hastened: WorldModel | None = None
+        self._autotuned: WorldModel | None = None
         self._generator = torch.Generator(self.device)
         self._generator.seed() if seed is None else self._generator.manual_seed(seed)
         self._set_spaces(self.world_model.action_spec, self._space())
@@ -134,7 +134,7 @@ class NeuralVectorEnv(TensorVectorEnv):
             raise gym.error.ResetNeeded("call reset before step")
         fresh = self._begun().draw(self.num_envs, self._generator)
         acted = self._acted(actions)
-        self._hasten(self._dreams, acted)
+        self._autotune(self._dreams, acted)
         dreams, step = self.world_model.step(self._dreams, acted, self._generator)
         begun = self.needs_reset
         stacked = stack_push(self._stacked, self.world_model.observe(dreams, self._observation))
@@ -177,10 +177,10 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._dreams, self._stacked = starts.dreams, starts.stacks
         return self._stacked
 
-    def _hasten(self, dreams: Dream, actions: Tensor) -> None:
-        if self._steps_ahead and self._hastened is not self.world_model:
-            self.world_model.hasten(dreams, actions, self._steps_ahead)
-            self._hastened = self.world_model
+    def _autotune(self, dreams: Dream, actions: Tensor) -> None:
+        if self._steps_ahead and self._autotuned is not self.world_model:
+            self.world_model.autotune(dreams, actions, self._steps_ahead)
+            self._autotuned = self.world_model
 
     def _doubt_limit(self) -> Tensor | float:
         return self.world_model.doubt_limit if self._given_limit is None else self._given_limit

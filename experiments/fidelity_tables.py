@@ -125,8 +125,8 @@ def promise_table(promise: Promise) -> Table:
         "as it did there, in the dream": promise.replayed,
         "by the agent, in the dream": promise.dreamed,
     }
-    for name, course in rows.items():
-        table.add_row(name, *(_told(mean) for mean in course.means), f"{course.low:.2f} to {course.high:.2f}")
+    for name, curve in rows.items():
+        table.add_row(name, *(_told(mean) for mean in curve.means), f"{curve.low:.2f} to {curve.high:.2f}")
     table.caption = (
         f"All three from the same {promise.moments} moments of the agent's real games. A last row above the first is"
         " a promise that the game does not keep; where the second is right, the agent has found what the dream gets"

@@ -39,7 +39,7 @@ _SMALLEST_IN_8_BIT = 4096
 
 
 @dataclass(frozen=True)
-class Way:
+class Backend:
     """A way to fit the dynamics."""
 
     name: str
@@ -48,12 +48,12 @@ class Way:
 
 
 WAYS = (
-    Way("LoRA", FitConfig()),
-    Way("LoRA, checkpointing", FitConfig(checkpointing=True)),
-    Way("LoRA, checkpointing, bfloat16 base", FitConfig(checkpointing=True), "bfloat16"),
-    Way("full, checkpointing", FitConfig(full=True, checkpointing=True)),
-    Way("full, checkpointing, adamw8bit", FitConfig(full=True, checkpointing=True, optimizer="adamw8bit")),
-    Way("full, checkpointing, adafactor", FitConfig(full=True, checkpointing=True, optimizer="adafactor")),
+    Backend("LoRA", FitConfig()),
+    Backend("LoRA, checkpointing", FitConfig(checkpointing=True)),
+    Backend("LoRA, checkpointing, bfloat16 base", FitConfig(checkpointing=True), "bfloat16"),
+    Backend("full, checkpointing", FitConfig(full=True, checkpointing=True)),
+    Backend("full, checkpointing, adamw8bit", FitConfig(full=True, checkpointing=True, optimizer="adamw8bit")),
+    Backend("full, checkpointing, adafactor", FitConfig(full=True, checkpointing=True, optimizer="adafactor")),
 )
 
 
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def reckon(way: Way, settings: ReckonSettings) -> Needs:
+def reckon(way: Backend, settings: ReckonSettings) -> Needs:
     """What one update takes, found by going through it with tensors that have no data."""
     with torch.device("meta"):
         model = _model(way, settings)
@@ -151,7 +151,7 @@ def reckon(way: Way, settings: ReckonSettings) -> Needs:
     )
 
 
-def activation_bytes(way: Way, settings: ReckonSettings) -> int:
+def activation_bytes(way: Backend, settings: ReckonSettings) -> int:
     """What an update needs at its peak beside weights and gradients; in float32, which is all that "meta" knows."""
     with torch.device("meta"):
         model = _model(replace(way, dtype="float32"), settings)
@@ -174,13 +174,13 @@ def optimizer_bytes(name: OptimizerName, shape: Sequence[int]) -> int:
     return 8 * count
 
 
-def measure(way: Way, settings: ReckonSettings) -> Measured:
+def measure(way: Backend, settings: ReckonSettings) -> Measured:
     """Two real updates, of which the second is timed, on random weights, in a process of their own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_measure, way, settings).result()
 
 
-def _measure(way: Way, settings: ReckonSettings) -> Measured:
+def _measure(way: Backend, settings: ReckonSettings) -> Measured:
     model = _model(way, settings)
     windows, trained = _windows(settings, model), _trained(model)
     optimization = Optimization(trained, 1e-5, 2, way.fit, torch.device("cpu"))
@@ -193,7 +193,7 @@ def _measure(way: Way, settings: ReckonSettings) -> Measured:
     return Measured(time.perf_counter() - began, 1024 * getrusage(RUSAGE_SELF).ru_maxrss)
 
 
-def _model(way: Way, settings: ReckonSettings) -> LatentWorldModel:
+def _model(way: Backend, settings: ReckonSettings) -> LatentWorldModel:
     config = LatentConfig(
         base=BaseConfig(dtype=way.dtype),
         frame_size=settings.frame_size,

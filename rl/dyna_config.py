@@ -53,7 +53,7 @@ class DynaConfig(ImaginationPPOConfig):
 
 
 def _learning_rate(settings: Settings) -> float | list[list[float]]:
-    """The agent's learning rate, or its course over the imagined steps of its life, as RLlib takes it."""
+    """The agent's learning rate, or its schedule over the imagined steps of its life, as RLlib takes it."""
     imagine = settings.imagine
     if imagine.learning_rate_end is None:
         return imagine.learning_rate

@@ -191,7 +191,7 @@ class ImaginationPPO(PPO):
     def begin_anew(self, weights: Mapping[str, Any]) -> None:
         """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet.
 
-        The course of its learning rate begins anew. A checkpoint does not know when an agent was begun.
+        Its learning-rate schedule begins anew. A checkpoint does not know when an agent was begun.
         """
 
         def forget(learner: Learner, _: object = None) -> None:

@@ -31,7 +31,7 @@ _PARTS = 4
 
 
 @dataclass(frozen=True)
-class Course:
+class ReturnCurve:
     """What was paid from many moments on.
 
     Attributes:
@@ -69,9 +69,9 @@ class Promise:
     player: str
     horizons: tuple[int, ...]
     moments: int
-    real: Course
-    replayed: Course
-    dreamed: Course
+    real: ReturnCurve
+    replayed: ReturnCurve
+    dreamed: ReturnCurve
 
 
 class Promises:
@@ -121,8 +121,8 @@ class Promises:
         replayed = self._dream(pool, lambda step: actions[:, step], _nobody)
         dreamed = self._played(pool, policy, rng)
         horizons = tuple(-(-self._horizon * part // _PARTS) for part in range(1, _PARTS + 1))
-        courses = (Course.of(rewards, horizons) for rewards in (real, replayed, dreamed))
-        return Promise(name, horizons, self._moments, *courses)
+        curves = (ReturnCurve.of(rewards, horizons) for rewards in (real, replayed, dreamed))
+        return Promise(name, horizons, self._moments, *curves)
 
     def _pool(self, starts: Starts, policy: PolicySnapshot) -> StartPool:
         return fill_pool(self._model, starts, policy.spec.observation, remembered(policy.spec), self._device)

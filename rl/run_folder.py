@@ -271,15 +271,15 @@ def _check_free(path: Path, config: Path) -> None:
 
 def _check_same(stored: Settings, settings: Settings, path: Path) -> None:
     old, new = dotted(stored), dotted(settings)
-    # A course of the learning rate over the whole run would be another one.
-    may_change = _MAY_CHANGE[1:] if _is_course(settings.imagine) else _MAY_CHANGE
+    # A learning-rate schedule over the whole run would be another one.
+    may_change = _MAY_CHANGE[1:] if _is_scheduled(settings.imagine) else _MAY_CHANGE
     changed = [name for name in new if new[name] != old[name] and not name.startswith(may_change)]
     if changed:
         was = ", ".join(f"{name} = {_shown(old[name])} (now {_shown(new[name])})" for name in changed)
         raise UserError(f"{path} was begun with {was}; give the same settings to go on with it, or another --name.")
 
 
-def _is_course(imagine: ImagineSettings) -> bool:
+def _is_scheduled(imagine: ImagineSettings) -> bool:
     return imagine.learning_rate_end is not None and not imagine.afresh
 
 

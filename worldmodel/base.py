@@ -10,8 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from worldmodel.autotune import Network, autotune, autotune_chunks
 from worldmodel.data.segment import Segment
-from worldmodel.fastest import Network, fastest, fastest_parts
 from worldmodel.spaces import ActionSpec, Observation
 
 
@@ -79,29 +79,29 @@ class WorldModel(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ways: dict[nn.Module, Network] = {}
+        self._backends: dict[nn.Module, Network] = {}
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """Those that a step of a dream goes through, where there are faster ways to compute them.
+        """Those that a step of a dream goes through, where another backend may be faster.
 
         The first one predicts pictures: it takes and gives tensors, the batch first.
         """
         return ()
 
-    def by(self, network: nn.Module) -> Network:
-        """The network in the way that `compute_by` or `hasten` chose for it."""
-        return self._ways.get(network, network)
+    def backend_of(self, network: nn.Module) -> Network:
+        """What computes `network`: itself, or the backend that `use_backends` or `autotune` chose."""
+        return self._backends.get(network, network)
 
-    def compute_by(self, ways: Sequence[Network]) -> None:
-        """Compute the `networks`, in their order, in these ways from here on."""
-        self._ways = dict(zip(self.networks, ways, strict=True))
+    def use_backends(self, backends: Sequence[Network]) -> None:
+        """Compute the `networks`, in their order, by these from here on."""
+        self._backends = dict(zip(self.networks, backends, strict=True))
 
     @torch.no_grad()
-    def hasten(self, dream: Dream, actions: Tensor, times: int) -> None:
-        """Dream in the fastest way from here on, if steps like this one are to be taken so many times.
+    def autotune(self, dream: Dream, actions: Tensor, times: int) -> None:
+        """Dream by the fastest backends from here on, if steps like this one are to be taken so many times.
 
-        The ways are tried; see `worldmodel.fastest`. They stay when other weights are loaded.
+        They are tried; see `worldmodel.autotune`. They stay when other weights are loaded.
 
         Args:
             dream: Dreams like those to come.
@@ -112,12 +112,12 @@ class WorldModel(nn.Module, ABC):
             return
         generator = torch.Generator(actions.device)
 
-        def step(ways: Sequence[Network]) -> None:
-            self.compute_by(ways)
+        def step(backends: Sequence[Network]) -> None:
+            self.use_backends(backends)
             self.step(dream, actions, generator)
 
-        ways = fastest(self.networks, step, times)
-        self.compute_by(fastest_parts(ways, len(actions), step, times))
+        backends = autotune(self.networks, step, times)
+        self.use_backends(autotune_chunks(backends, len(actions), step, times))
 
     @property
     def doubt_limit(self) -> Tensor | float:

@@ -160,11 +160,12 @@ class DreamBench:
         """Where the time of ours goes, milliseconds for a step of all dreams."""
         model, module = self.ours.dreams.world_model, self.ours.module
         spent: dict[str, float] = defaultdict(float)
-        ways = [model.by(network) for network in model.networks]
-        model.compute_by([_timed(way, spent, name, self._device) for way, name in zip(ways, NETWORKS, strict=True)])
+        backends = [model.backend_of(network) for network in model.networks]
+        named = zip(backends, NETWORKS, strict=True)
+        model.use_backends([_timed(backend, spent, name, self._device) for backend, name in named])
         module.__dict__["act"] = _timed(module.act, spent, "policy", self._device)
         whole = seconds_of(lambda: self.ours.imagine(self._length), self._device)
-        model.compute_by(ways)
+        model.use_backends(backends)
         del module.__dict__["act"]
         parts = {name: spent[name] for name in (*NETWORKS, "policy")}
         parts["copies"] = whole - sum(parts.values())
@@ -227,7 +228,7 @@ def _fused(model: WorldModel) -> WorldModel:
 def _compiled(model: WorldModel) -> Callable[..., Any]:
     """The step of a copy whose networks are compiled, in float32."""
     copied = deepcopy(model)
-    copied.compute_by([torch.compile(network, dynamic=False) for network in copied.networks])
+    copied.use_backends([torch.compile(network, dynamic=False) for network in copied.networks])
     return copied.step
 
 

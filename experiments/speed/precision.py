@@ -1,4 +1,4 @@
-"""How far dreams in a faster way stray from plain ones in float32: same weights, same noise, same actions."""
+"""How far dreams by a faster backend stray from plain ones in float32: same weights, same noise, same actions."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from envs.neural_vector import STARTS_FILE
+from worldmodel.autotune import Backend, Bfloat16, ChannelsLast, Compiled, computes_bf16
 from worldmodel.base import Dream, WorldModel
 from worldmodel.data.starts import load_starts
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
-from worldmodel.fastest import ChannelsLast, Compiled, Lowered, Way, computes_bf16
 
 STEPS = 15
 """how long the dreams are"""
@@ -22,12 +22,12 @@ _DREAMS = 64
 
 @dataclass(frozen=True)
 class Strayed:
-    """PSNR between frames dreamed in another way and in float32, dB.
+    """PSNR between frames dreamed by another backend and in float32, dB.
 
     Attributes:
         world_model: Whose dreams.
-        median: By way: over the dreams, after 1, 2, ... steps.
-        lowest: By way: of the dream that strayed furthest, after as many.
+        median: By backend: over the dreams, after 1, 2, ... steps.
+        lowest: By backend: of the dream that strayed furthest, after as many.
     """
 
     world_model: str
@@ -49,7 +49,10 @@ def measure_precision(world_model: Path, device: str) -> Strayed:
     )
     begun = model.begin(frames, actions, mask)
     expected = dreamed(model, begun)
-    psnr = {name: _psnr(dreamed(_by(model, way), begun), expected) for name, way in ways(torch.device(device)).items()}
+    psnr = {
+        name: _psnr(dreamed(_by(model, backend), begun), expected)
+        for name, backend in backends(torch.device(device)).items()
+    }
     return Strayed(
         str(world_model),
         {name: tuple(found.median(1).values.tolist()) for name, found in psnr.items()},
@@ -57,10 +60,10 @@ def measure_precision(world_model: Path, device: str) -> Strayed:
     )
 
 
-def ways(device: torch.device) -> dict[str, type[Way]]:
-    """The faster ways that are tried on such a device."""
+def backends(device: torch.device) -> dict[str, type[Backend]]:
+    """Those that are tried on such a device."""
     if computes_bf16(device):
-        return {"bfloat16": Lowered, "bfloat16, compiled": Compiled}
+        return {"bfloat16": Bfloat16, "bfloat16, compiled": Compiled}
     return {"channels last": ChannelsLast, "compiled": Compiled}
 
 
@@ -89,10 +92,10 @@ def dreamed(model: WorldModel, begun: Dream) -> Tensor:
     return torch.stack(frames)
 
 
-def _by(model: WorldModel, way: type[Way]) -> WorldModel:
-    """A copy that computes its networks in this way."""
+def _by(model: WorldModel, backend: type[Backend]) -> WorldModel:
+    """A copy that computes its networks by this backend."""
     copied = deepcopy(model)
-    copied.compute_by([way(network) for network in copied.networks])
+    copied.use_backends([backend(network) for network in copied.networks])
     return copied
 
 

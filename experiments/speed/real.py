@@ -10,7 +10,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
 from envs import make_real
-from experiments.speed.timing import Rate, Way, in_turns
+from experiments.speed.timing import Backend, Rate, in_turns
 from rl.buffer import BufferWriter
 from worldmodel.data.episode import Episode, EpisodeInfo
 from worldmodel.data.reader import BufferReader
@@ -40,7 +40,7 @@ def measure_games(seconds: float) -> Iterator[tuple[str, Rate]]:
         env.close()
 
 
-def _player(env: VectorEnv) -> Way:
+def _player(env: VectorEnv) -> Backend:
     actions = int(cast(Discrete, env.single_action_space).n)
     env.reset(seed=0)
     rng = np.random.default_rng(0)

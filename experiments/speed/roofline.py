@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.speed.timing import in_turns
-from worldmodel.fastest import computes_bf16
+from worldmodel.autotune import computes_bf16
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
 """of the square matrices that are multiplied"""

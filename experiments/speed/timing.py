@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-Way = Callable[[], int]
+Backend = Callable[[], int]
 """Does some of the work, and tells how much."""
 
 _FEWEST = 3
@@ -33,7 +33,7 @@ class Rate:
     turns: int
 
 
-def in_turns(ways: Mapping[str, Way], seconds: float, device: str = "cpu") -> dict[str, Rate]:
+def in_turns(ways: Mapping[str, Backend], seconds: float, device: str = "cpu") -> dict[str, Rate]:
     """How fast each of the ways is, by name.
 
     One turn of each after the other, so that a machine whose speed wanders wanders under all of them; one turn of each
@@ -64,7 +64,7 @@ def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
     return time.perf_counter() - begun
 
 
-def memory_mb(way: Way, device: str) -> float:
+def memory_mb(way: Backend, device: str) -> float:
     """What the process holds while it works this way: the most on a GPU meanwhile, or the machine's memory after it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -73,7 +73,7 @@ def memory_mb(way: Way, device: str) -> float:
     return held / _MB
 
 
-def _rate(way: Way, device: str) -> float:
+def _rate(way: Backend, device: str) -> float:
     done = 0
 
     def work() -> None:

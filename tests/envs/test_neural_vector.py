@@ -371,7 +371,9 @@ def test_nothing_of_a_dream_keeps_a_graph():
 
 def test_dreams_are_hastened_once_for_each_model_and_only_where_steps_are_announced(monkeypatch):
     asked = []
-    monkeypatch.setattr(CountingWorldModel, "hasten", lambda model, dream, actions, times: asked.append((model, times)))
+    monkeypatch.setattr(
+        CountingWorldModel, "autotune", lambda model, dream, actions, times: asked.append((model, times))
+    )
     for steps_ahead in (0, 500):
         env = make(steps_ahead=steps_ahead)
         env.reset_tensors(0)

@@ -22,9 +22,9 @@ from experiments.speed.real import write_noise
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.fitting import FitConfig
-from worldmodel.latent.course import Courses
 from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.model import LatentWorldModel
+from worldmodel.latent.unroll import Unrolls
 from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.spaces import ActionSpec
 
@@ -78,7 +78,7 @@ def test_the_parts_of_a_step_are_named_and_the_way_they_are_measured_is_undone()
     assert list(parts) == ["denoising", "reward and end", "policy", "copies"]
     assert all(milliseconds > 0 for milliseconds in parts.values())
     model = bench.ours.dreams.world_model
-    assert [model.by(network) for network in model.networks] == list(model.networks)
+    assert [model.backend_of(network) for network in model.networks] == list(model.networks)
     assert "act" not in bench.ours.module.__dict__
 
 
@@ -88,12 +88,12 @@ def noise(tmp_path):
 
 
 def along(losses, played):
-    """The denoising loss of a course as it is learned from update by update, by weights that stay as they are."""
-    course, terms = losses.begin(played), []
-    while not course.over:
-        learned = next(losses.of_frames(Courses([course])))
+    """The denoising loss of a unroll as it is learned from update by update, by weights that stay as they are."""
+    unroll, terms = losses.begin(played), []
+    while not unroll.over:
+        learned = next(losses.of_frames(Unrolls([unroll])))
         terms.append(learned.losses["denoising"])
-        course = course.on(*learned.guesses)
+        unroll = unroll.on(*learned.guesses)
     return torch.stack(terms).mean()
 
 

@@ -5,15 +5,15 @@ from pixel_dreams import world_model
 from envs.neural_vector import STARTS_FILE
 from experiments.speed import precision
 from experiments.speed.precision import STEPS, dreamed, measure_precision
+from worldmodel.autotune import Bfloat16
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
-from worldmodel.fastest import Lowered
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A tiny world model; nothing is compiled for it."""
-    monkeypatch.setattr(precision, "ways", lambda device: {"bfloat16": Lowered})
+    monkeypatch.setattr(precision, "ways", lambda device: {"bfloat16": Bfloat16})
     return world_model(tmp_path / "model")
 
 
@@ -25,7 +25,7 @@ def test_dreams_in_bfloat16_stray_a_little_and_further_with_time(folder):
 
 
 def test_the_same_arithmetic_dreams_the_same(folder, monkeypatch):
-    class Plain(Lowered):
+    class Plain(Bfloat16):
         def __call__(self, *arguments):
             return self.network(*arguments)
 

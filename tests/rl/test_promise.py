@@ -11,7 +11,7 @@ from test_policies import biased, snapshot
 
 from rl import promise
 from rl.players import Player, View
-from rl.promise import Course, Promises
+from rl.promise import Promises, ReturnCurve
 from rl.real_moments import RealPlay, play_for_real
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
@@ -165,6 +165,6 @@ def test_no_moment_is_followed_by_a_limit_of_time_before_the_game_ends_or_the_ho
 
 
 def test_a_course_by_hand():
-    course = Course.of(np.array([[1, 2, 0, 1], [0, 0, 0, 2]], np.float32), (2, 4))
-    assert course.means == (1.5, 3.0)
-    assert (course.low, course.high) == (2.0, 4.0)
+    curve = ReturnCurve.of(np.array([[1, 2, 0, 1], [0, 0, 0, 2]], np.float32), (2, 4))
+    assert curve.means == (1.5, 3.0)
+    assert (curve.low, curve.high) == (2.0, 4.0)

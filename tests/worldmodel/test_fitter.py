@@ -241,10 +241,10 @@ def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
     fitter.begin(named(fitter, "dynamics"), 0)
     fitter.fit(1)
     rng, drawn = np.random.default_rng(0), WindowSampler(reader, model.context, CONFIG.unroll)
-    for course in reversed(seen[0].each):
+    for unroll in reversed(seen[0].each):
         frames = torch.from_numpy(reader.frames(drawn.sample(8, rng).frame_ids))
         expected = model.autoencoder.encode(frames.flatten(0, 1))
-        torch.testing.assert_close(course.latents.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(unroll.latents.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_fit_leaves_the_model_ready_to_dream(reader):

@@ -9,10 +9,10 @@ from tiny import slides, sliding
 from tiny_pixel import CONFIG as TINY
 from tiny_pixel import tiny_pixel
 
-from worldmodel import fastest as module
+from worldmodel import autotune as module
+from worldmodel.autotune import Bfloat16
 from worldmodel.data.windows import WindowSampler, segment
 from worldmodel.errors import UserError
-from worldmodel.fastest import Lowered
 from worldmodel.fidelity import score
 from worldmodel.fitting import FitConfig, Stage
 from worldmodel.metrics.replay import draw_replay, replay
@@ -137,17 +137,17 @@ def test_trying_faster_ways_changes_nothing_that_training_draws(reader, stage):
 def test_a_faster_way_is_taken_and_kept_for_the_next_round(reader, stage, monkeypatch):
     tried, calls = [], []
 
-    class Stand(Lowered):
+    class Stand(Bfloat16):
         def __call__(self, *arguments):
             calls.append(self.network)
             return super().__call__(*arguments)
 
-    def fastest(networks, work, times):
+    def tuned(networks, work, times):
         work(tried.append(networks[0]) or [Stand(network) for network in networks])
         calls.clear()
         return [Stand(network) for network in networks]
 
-    monkeypatch.setattr(module, "fastest", fastest)
+    monkeypatch.setattr(module, "autotune", tuned)
     fitter = fitting(reader, stage)
     for _ in range(2):
         before = weights(fitter.model)

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from worldmodel.fastest import computes_bf16
+from worldmodel.autotune import computes_bf16
 from worldmodel.latent.config import AutoencoderConfig
 from worldmodel.latent.fingerprint import fingerprint
 

@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from worldmodel.autotune import Backend, Network, autotune_training, computes_bf16
 from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment, join
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.fastest import Network, Way, computes_bf16, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
-from worldmodel.latent.course import Course, Courses
 from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps
 from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.latent_cache import LatentCache
@@ -25,6 +24,7 @@ from worldmodel.latent.losses import LatentLosses
 from worldmodel.latent.measures import measure_familiarity, measure_left_out, measure_recall
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
+from worldmodel.latent.unroll import Unroll, Unrolls
 from worldmodel.latent.weighting import LossWeight
 from worldmodel.optimization import Optimization
 from worldmodel.updates import Updates
@@ -36,7 +36,7 @@ _REACH_FRAMES = 256
 """frames whose latents say how far latents may reach"""
 
 
-class LatentFitter(Updates[Courses | Segment | PictureBatch]):
+class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
     """Fits a model in stages: first the autoencoder and the whole dynamics, in later rounds the adapter alone.
 
     With a base there is no autoencoder to fit, and the dynamics are an adapter's from the first round on. The latents
@@ -48,7 +48,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     """
 
     model: LatentWorldModel
-    _under_way: Sequence[Course]
+    _under_way: Sequence[Unroll]
 
     def __init__(
         self, model: LatentWorldModel, config: FitConfig, reader: BufferReader, device: torch.device, failures: Path
@@ -103,7 +103,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         """
         trained = self.prepare(stage, seed)
         if stage.makes_motion and self.config.precision == "auto":
-            self._hasten(stage)
+            self._autotune(stage)
         # Small updates vanish in lower precision: what is trained is in float32 while it is.
         self._dtypes = [parameter.dtype for parameter in trained]
         self._keep_in([torch.float32] * len(trained))
@@ -127,7 +127,7 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             self.model.autoencoder.let_reach(self._pictures.sample(_REACH_FRAMES, self._rng).frames.to(self._device))
         recompute_activations(self.model.denoiser, self.config.checkpointing)
         self._trained = self._choose_trained()
-        self._compute_by(self.model.denoiser)
+        self._use_backend(self.model.denoiser)
         if stage.makes_dreams:
             self._cache.extend()
             if self.model.config.shift:
@@ -142,8 +142,8 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
     def finish(self) -> None:
         """End the stage: adopt the averaged weights and, where they are new, measure the latents."""
         self._optimization.copy_ema()
-        if isinstance(self._denoise, Way):
-            self._denoise.release()
+        if isinstance(self._denoise, Backend):
+            self._denoise.restore_layout()
         self._keep_in(self._dtypes)
         self.model.eval()
         if self._stage.makes_motion and self.model.config.scatter:
@@ -166,22 +166,22 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         """How many numbers this round's stages have trained so far, each counted once."""
         return sum(self._ever_trained.values())
 
-    def draw(self) -> Courses | Segment | PictureBatch:
+    def draw(self) -> Unrolls | Segment | PictureBatch:
         """A batch for the stage."""
         if self._stage.name in _PICTURE_PARTS:
             frames, weight = self._pictures.sample(self.config.batch_size, self._rng)
             return PictureBatch(frames.to(self._device), weight.to(self._device))
         if self._stage.name == "head":
             return self._steps_of_both_kinds()
-        return Courses([self._begun(), *self._under_way])
+        return Unrolls([self._begun(), *self._under_way])
 
-    def _set_out(self) -> Sequence[Course]:
-        """A course at every step but the first, so that the stage's first update is like all others."""
+    def _set_out(self) -> Sequence[Unroll]:
+        """A unroll at every step but the first, so that the stage's first update is like all others."""
         steps, parts = range(1, self.config.unroll), self.config.accumulate
         with self._autocast():
             return [self._losses.ahead(self._begun(), step, parts) for step in steps]
 
-    def _begun(self) -> Course:
+    def _begun(self) -> Unroll:
         steps, before = self._to_predict()
         segment = self._shown_twice(self._windows.at(steps, before))
         first = steps - np.minimum(before, self._windows.where(steps)[1])
@@ -235,30 +235,30 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
         for parameter, dtype in zip(self._trained, dtypes, strict=True):
             parameter.data = parameter.data.to(dtype)
 
-    def _hasten(self, stage: Stage) -> None:
-        """Let a long stage compute the denoiser in the fastest way; what training draws stays as it was."""
+    def _autotune(self, stage: Stage) -> None:
+        """Let a long stage compute the denoiser by the fastest backend; what training draws stays as it was."""
         self.model.train()
         drawn, under_way, hard = self._rng, self._under_way, self._hard
         self._rng, self._hard = copy.deepcopy((drawn, hard))
         network, known = self.model.denoiser, self._denoise
-        self._denoise = fastest_to_learn(network, known, self.draw, self._losses_of, stage.steps)
+        self._denoise = autotune_training(network, known, self.draw, self._losses_of, stage.steps)
         self._rng, self._under_way, self._hard = drawn, under_way, hard
-        self._compute_by(self._denoise)
+        self._use_backend(self._denoise)
 
-    def _losses_of(self, way: Network, batch: Courses | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
-        self._compute_by(way)
+    def _losses_of(self, backend: Network, batch: Unrolls | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+        self._use_backend(backend)
         return self.losses(batch)
 
-    def _compute_by(self, way: Network) -> None:
+    def _use_backend(self, backend: Network) -> None:
         weigh = LossWeight(self.config.weighting, self.config.snr_gamma, self.model.scheduler)
-        self._losses = LatentLosses(self.model, weigh, self.config.sampled_share, way)
+        self._losses = LatentLosses(self.model, weigh, self.config.sampled_share, backend)
 
     def _rate(self) -> float:
         config = self.config
         rates = {"autoencoder": config.autoencoder_learning_rate, "decoder": config.decoder_learning_rate}
         return rates.get(self._stage.name, config.learning_rate)
 
-    def _losses_in_parts(self, batch: Courses | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
+    def _losses_in_parts(self, batch: Unrolls | Segment | PictureBatch) -> Iterator[dict[str, Tensor]]:
         parts = self.config.accumulate
         if isinstance(batch, PictureBatch):
             return self._reconstructions(batch, parts)
@@ -266,21 +266,21 @@ class LatentFitter(Updates[Courses | Segment | PictureBatch]):
             return self._losses.of_steps(batch, self._outcomes.balance, parts)
         return self._next_steps(batch, parts)
 
-    def _next_steps(self, courses: Courses, parts: int) -> Iterator[dict[str, Tensor]]:
-        """The losses of the courses' next steps; the next batch goes on from what the model makes of them."""
+    def _next_steps(self, unrolls: Unrolls, parts: int) -> Iterator[dict[str, Tensor]]:
+        """The losses of the unrolls' next steps; the next batch goes on from what the model makes of them."""
         guesses, errors = [], []
-        for learned in (self._losses.of_frames if self.config.head_steps else self._losses.of_courses)(courses, parts):
+        for learned in (self._losses.of_frames if self.config.head_steps else self._losses.of_unrolls)(unrolls, parts):
             guesses.append(learned.guesses)
             errors.append(learned.errors)
             yield learned.losses
         if self.config.hard_share:
-            for course, error in zip(courses.each, zip(*errors, strict=True), strict=True):
-                assert course.first is not None
-                self._hard.note(course.first + course.step, torch.cat(error), course.there)
+            for unroll, error in zip(unrolls.each, zip(*errors, strict=True), strict=True):
+                assert unroll.first is not None
+                self._hard.note(unroll.first + unroll.step, torch.cat(error), unroll.there)
         ahead = [
-            course.on(torch.cat(guess)) for course, guess in zip(courses.each, zip(*guesses, strict=True), strict=True)
+            unroll.on(torch.cat(guess)) for unroll, guess in zip(unrolls.each, zip(*guesses, strict=True), strict=True)
         ]
-        self._under_way = [course for course in ahead if not course.over]
+        self._under_way = [unroll for unroll in ahead if not unroll.over]
 
     def _reconstructions(self, batch: PictureBatch, parts: int) -> Iterator[dict[str, Tensor]]:
         for frames, weight in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.autotune import Network
 from worldmodel.data.outcomes import Balance
 from worldmodel.data.segment import Segment
-from worldmodel.fastest import Network
 from worldmodel.latent.conditioning import Conditioning
-from worldmodel.latent.course import Counted, Course, Courses
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.shift import shift
+from worldmodel.latent.unroll import Counted, Unroll, Unrolls
 
 Weigh = Callable[[Tensor], Tensor]
 """Weights (batch,) of the denoising error at timesteps (int64, (batch,))."""
@@ -51,12 +51,12 @@ class _DenoisingBatch(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What comes of predicting a step of some courses.
+    """What comes of predicting a step of some unrolls.
 
     Attributes:
         losses: Scalars to add up and descend, by name.
-        guesses: What the model makes of the next frame of each course, (batch, channels, h, w), without a gradient.
-        errors: How far that was off, (batch,) for each course, without a gradient; nan where it was not predicted from
+        guesses: What the model makes of the next frame of each unroll, (batch, channels, h, w), without a gradient.
+        errors: How far that was off, (batch,) for each unroll, without a gradient; nan where it was not predicted from
             the sampler's strongest noise, or without a context: that is not how dreams are made, and of less noise
             the noise itself is hard to tell, not the frame.
     """
@@ -66,11 +66,11 @@ class Learned(NamedTuple):
     errors: tuple[Tensor, ...]
 
 
-_Outcomes = Callable[[Course, Tensor], dict[str, Tensor]]
+_Outcomes = Callable[[Unroll, Tensor], dict[str, Tensor]]
 """Losses of what a step brings beside its picture; see `LatentLosses._outcomes`."""
 
 
-def _nothing(course: Course, guess: Tensor) -> dict[str, Tensor]:
+def _nothing(unroll: Unroll, guess: Tensor) -> dict[str, Tensor]:
     """No such losses."""
     return {}
 
@@ -111,25 +111,25 @@ class LatentLosses:
         Returns:
             Scalars to add up and descend, by name.
         """
-        course, terms = self.begin(segment), []
-        while not course.over:
-            learned = self._predict([course], self._outcomes)
-            course = course.on(*learned.guesses)
+        unroll, terms = self.begin(segment), []
+        while not unroll.over:
+            learned = self._predict([unroll], self._outcomes)
+            unroll = unroll.on(*learned.guesses)
             terms.append(learned.losses)
         return _mean(terms)
 
-    def begin(self, segment: Segment, first: Tensor | None = None) -> Course:
+    def begin(self, segment: Segment, first: Tensor | None = None) -> Unroll:
         """Windows of which no frame is predicted yet; a share of them shifted, if that is how the model is trained.
 
         Args:
             segment: The windows.
-            first: As in `Course`.
+            first: As in `Unroll`.
         """
         latents, moved = shift(self._latents(segment), self._model.config.shift, segment.beside)
         there, context = segment.mask[:, segment.context :], segment.context
         # What ends a game may depend on where it happens.
         judged = there & segment.mask[:, context - 1 : -1] & ~moved[:, None]
-        return Course(
+        return Unroll(
             windows=replace(segment, frames=segment.frames[:0], latents=latents, beside=None),
             history=self._model.known(segment.actions, segment.mask),
             dreamed=latents[:, :context],
@@ -138,21 +138,21 @@ class LatentLosses:
         )
 
     @torch.no_grad()
-    def ahead(self, course: Course, steps: int, parts: int = 1) -> Course:
-        """The course so many steps further; `parts`: in how many parts its windows are taken, one after another."""
+    def ahead(self, unroll: Unroll, steps: int, parts: int = 1) -> Unroll:
+        """The unroll so many steps further; `parts`: in how many parts its windows are taken, one after another."""
         for _ in range(steps):
-            batch = self._next_batch(course)
+            batch = self._next_batch(unroll)
             inputs = zip(*(tensor.tensor_split(parts) for tensor in batch.inputs), strict=True)
-            course = course.on(self._guess(batch, torch.cat([self._denoise(*part) for part in inputs])))
-        return course
+            unroll = unroll.on(self._guess(batch, torch.cat([self._denoise(*part) for part in inputs])))
+        return unroll
 
-    def of_courses(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
-        """As `of_windows`, but of the next step of every course; for every part of the batch."""
-        return (self._predict(part.each, self._outcomes) for part in courses.parts(parts))
+    def of_unrolls(self, unrolls: Unrolls, parts: int = 1) -> Iterator[Learned]:
+        """As `of_windows`, but of the next step of every unroll; for every part of the batch."""
+        return (self._predict(part.each, self._outcomes) for part in unrolls.parts(parts))
 
-    def of_frames(self, courses: Courses, parts: int = 1) -> Iterator[Learned]:
-        """The denoising losses of `of_courses` alone, where the head has a stage of its own."""
-        return (self._predict(part.each, _nothing) for part in courses.parts(parts))
+    def of_frames(self, unrolls: Unrolls, parts: int = 1) -> Iterator[Learned]:
+        """The denoising losses of `of_unrolls` alone, where the head has a stage of its own."""
+        return (self._predict(part.each, _nothing) for part in unrolls.parts(parts))
 
     def of_steps(self, segment: Segment, balance: Balance | None = None, parts: int = 1) -> Iterator[dict[str, Tensor]]:
         """The head's losses on single steps, real or dreamed: the first to be predicted in each window.
@@ -175,25 +175,25 @@ class LatentLosses:
             rewards, terminated = part.rewards[:, step], part.terminated[:, step]
             yield self._model.head.losses(outcome, rewards, terminated, there, count, balance)
 
-    def _predict(self, courses: Sequence[Course], outcomes: _Outcomes) -> Learned:
-        """Predict the next step of every course, of all at once."""
-        batch = _DenoisingBatch(*map(torch.cat, zip(*map(self._next_batch, courses), strict=True)))
+    def _predict(self, unrolls: Sequence[Unroll], outcomes: _Outcomes) -> Learned:
+        """Predict the next step of every unroll, of all at once."""
+        batch = _DenoisingBatch(*map(torch.cat, zip(*map(self._next_batch, unrolls), strict=True)))
         predicted = self._denoise(*batch.inputs)
         squared = (predicted - batch.target).square().mean((1, 2, 3))
         error = self._weigh(batch.timesteps) * squared
         as_dreamed = (batch.timesteps == int(self._model.sampler.timesteps[0])) & ~batch.dropped
-        sizes = [len(course.dreamed) for course in courses]
+        sizes = [len(unroll.dreamed) for unroll in unrolls]
         guesses, errors = self._guess(batch, predicted.detach()).split(sizes), error.split(sizes)
         terms = [
-            {"denoising": _denoising(course, part)} | outcomes(course, guess)
-            for course, part, guess in zip(courses, errors, guesses, strict=True)
+            {"denoising": _denoising(unroll, part)} | outcomes(unroll, guess)
+            for unroll, part, guess in zip(unrolls, errors, guesses, strict=True)
         ]
         return Learned(_mean(terms), guesses, squared.detach().where(as_dreamed, torch.nan).split(sizes))
 
-    def _next_batch(self, course: Course) -> _DenoisingBatch:
-        now = course.windows.context + course.step
+    def _next_batch(self, unroll: Unroll) -> _DenoisingBatch:
+        now = unroll.windows.context + unroll.step
         return self._batch(
-            course.dreamed[:, course.step :], course.history[:, course.step : now], course.latents[:, now]
+            unroll.dreamed[:, unroll.step :], unroll.history[:, unroll.step : now], unroll.latents[:, now]
         )
 
     @torch.no_grad()
@@ -218,14 +218,14 @@ class LatentLosses:
         # A guess without a context is no step of this game: go on from what really came.
         return torch.where(batch.dropped.view(-1, 1, 1, 1), batch.latents, guess)
 
-    def _outcomes(self, course: Course, guess: Tensor) -> dict[str, Tensor]:
+    def _outcomes(self, unroll: Unroll, guess: Tensor) -> dict[str, Tensor]:
         """The head's losses on the real next step and on the same step as the model dreamed it, half each."""
-        windows, k = course.windows, course.step
+        windows, k = unroll.windows, unroll.step
         now = windows.context + k
-        real, dreamed = course.latents[:, now - 2 : now + 1], course.on(guess).dreamed[:, -3:]
+        real, dreamed = unroll.latents[:, now - 2 : now + 1], unroll.on(guess).dreamed[:, -3:]
         rewards, terminated = windows.rewards[:, now - 1].repeat(2), windows.terminated[:, now - 1].repeat(2)
         outcome = self._model.head(torch.cat([real, dreamed]), torch.cat(2 * [windows.actions[:, now - 1]]))
-        judged, count = course.counted.judged[:, k].repeat(2), course.counted.outcomes[k]
+        judged, count = unroll.counted.judged[:, k].repeat(2), unroll.counted.outcomes[k]
         return self._model.head.losses(outcome, rewards, terminated, judged, count)
 
     @torch.no_grad()
@@ -250,9 +250,9 @@ class LatentLosses:
         return conditioning.where(~dropped, self._model.null(conditioning)), dropped
 
 
-def _denoising(course: Course, error: Tensor) -> Tensor:
+def _denoising(unroll: Unroll, error: Tensor) -> Tensor:
     """The mean of the errors (batch,) of those frames that were played."""
-    return (error * course.there).sum() / course.counted.frames[course.step]
+    return (error * unroll.there).sum() / unroll.counted.frames[unroll.step]
 
 
 def _mean(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

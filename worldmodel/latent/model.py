@@ -374,13 +374,13 @@ class LatentWorldModel(WorldModel):
 
     def _outcome(self, latents: Tensor, actions: Tensor, generator: torch.Generator | None) -> Step:
         head = self.head
-        outcome = self.by(head)(latents, actions)
+        outcome = self.backend_of(head)(latents, actions)
         rewards, terminated = head.draw(outcome, generator)
         doubt = self.familiarity(latents[:, -2:])
         return Step(rewards, terminated, doubt, head.end_probability(outcome), head.sign_probabilities(outcome))
 
     def _predictor(self, seen: Tensor, actions: Tensor, level: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        conditioning, denoise = self.conditioning(seen, actions, level), self.by(self.denoiser)
+        conditioning, denoise = self.conditioning(seen, actions, level), self.backend_of(self.denoiser)
         if self.guidance != 1:
             return classifier_free_guidance(denoise, conditioning, self.null(conditioning), self.guidance)
         return lambda noisy, timesteps: denoise(noisy, timesteps, *conditioning)

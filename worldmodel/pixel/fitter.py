@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from worldmodel.autotune import Backend, Network, autotune_training
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import WindowSampler, segment
-from worldmodel.fastest import Network, Way, fastest_to_learn
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.optimization import Optimization
 from worldmodel.pixel.losses import PixelLosses
@@ -42,7 +42,7 @@ class PixelFitter(Updates[Segment]):
         self.config = config
         self._reader, self._device, self._failures = reader, device, failures
         self._losses = PixelLosses(model)
-        self._ways: dict[str, Network] = {}
+        self._backends: dict[str, Network] = {}
         self._denoised = WindowSampler(reader, model.context, config.unroll)
         self._judged = WindowSampler(reader, model.context, config.dream)
 
@@ -59,7 +59,7 @@ class PixelFitter(Updates[Segment]):
         self._reader.refresh()
         self.model.train()
         if self.config.precision == "auto":
-            self._hasten(stage)
+            self._autotune(stage)
         trained = list(self._trained.parameters())
         self._optimization = Optimization(trained, self.config.learning_rate, stage.steps, self.config, self._device)
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
@@ -67,8 +67,8 @@ class PixelFitter(Updates[Segment]):
     def finish(self) -> None:
         """End the stage: adopt the averaged weights."""
         self._optimization.copy_ema()
-        if isinstance(way := self._ways.get(self._stage.name), Way):
-            way.release()
+        if isinstance(backend := self._backends.get(self._stage.name), Backend):
+            backend.restore_layout()
         self.model.eval()
 
     def trained_parameters(self) -> int:
@@ -83,20 +83,20 @@ class PixelFitter(Updates[Segment]):
     def _trained(self) -> nn.Module:
         return self.model.denoiser if self._stage.name == "denoiser" else self.model.outcomes
 
-    def _hasten(self, stage: Stage) -> None:
-        """Let a long stage compute its network in the fastest way; what training draws stays as it was."""
+    def _autotune(self, stage: Stage) -> None:
+        """Let a long stage compute its network by the fastest backend; what training draws stays as it was."""
         drawn, self._rng = self._rng, copy.deepcopy(self._rng)
-        known = self._ways.get(stage.name)
-        self._take(fastest_to_learn(self._trained, known, self.draw, self._losses_of, stage.steps))
+        known = self._backends.get(stage.name)
+        self._take(autotune_training(self._trained, known, self.draw, self._losses_of, stage.steps))
         self._rng = drawn
 
-    def _losses_of(self, way: Network, batch: Segment) -> Iterator[dict[str, Tensor]]:
-        self._take(way)
+    def _losses_of(self, backend: Network, batch: Segment) -> Iterator[dict[str, Tensor]]:
+        self._take(backend)
         return self.losses(batch)
 
-    def _take(self, way: Network) -> None:
-        self._ways[self._stage.name] = way
-        self._losses = PixelLosses(self.model, self._ways.get("denoiser"), self._ways.get("outcomes"))
+    def _take(self, backend: Network) -> None:
+        self._backends[self._stage.name] = backend
+        self._losses = PixelLosses(self.model, self._backends.get("denoiser"), self._backends.get("outcomes"))
 
     def draw(self) -> Segment:
         """A batch for the stage."""

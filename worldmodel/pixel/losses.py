@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worldmodel.autotune import Network
 from worldmodel.data.segment import Segment
-from worldmodel.fastest import Network
 from worldmodel.pixel.denoiser import draw_sigma
 from worldmodel.pixel.model import PixelWorldModel
 

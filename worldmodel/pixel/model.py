@@ -76,7 +76,7 @@ class PixelWorldModel(WorldModel):
         history = torch.cat([dream.actions, actions[:, None]], dim=1)
         following = self.imagine(dream.frames, history, generator)[:, None]
         newest = torch.cat([dream.frames[:, -1:], following], dim=1)
-        outcome, memory = self.by(self.outcomes)(newest, actions[:, None], Memory(dream.hidden, dream.cell))
+        outcome, memory = self.backend_of(self.outcomes)(newest, actions[:, None], Memory(dream.hidden, dream.cell))
         after = PixelDream(torch.cat([dream.frames[:, 1:], following], dim=1), history[:, 1:], *memory)
         return after, drawn(outcome, generator)
 
@@ -96,7 +96,7 @@ class PixelWorldModel(WorldModel):
             generator: Where the noise comes from.
         """
         noise = torch.randn(context[:, 0].shape, generator=generator, device=context.device)
-        say = self.by(self.denoiser)
+        say = self.backend_of(self.denoiser)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return self.denoiser.clean(noisy, say(noisy, sigma, context, history), sigma)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from worldmodel import fastest as module
-from worldmodel.fastest import ChannelsLast, Compiled, InParts, Lowered, fastest, fastest_parts, fastest_to_learn
+from worldmodel import autotune as module
+from worldmodel.autotune import Bfloat16, ChannelsLast, Chunked, Compiled, autotune, autotune_chunks, autotune_training
 
 TRIED, COMPILED = 2000, 100_000
 """how often work of 20 ms has to be done for faster ways to be tried, and compiled ones too"""
@@ -37,7 +37,7 @@ class Stand:
         return self.network(*arguments)
 
 
-class StandLowered(Stand, Lowered):
+class StandLowered(Stand, Bfloat16):
     pass
 
 
@@ -67,7 +67,7 @@ def bf16(monkeypatch):
 
 @pytest.fixture
 def stand_ins(monkeypatch, bf16):
-    for name, way, seconds in ("Lowered", StandLowered, 0.01), ("Compiled", StandCompiled, 0.0):
+    for name, way, seconds in ("Bfloat16", StandLowered, 0.01), ("Compiled", StandCompiled, 0.0):
         monkeypatch.setattr(module, name, way)
         monkeypatch.setattr(way, "seconds", seconds)
         monkeypatch.setattr(way, "error", None, raising=False)
@@ -95,7 +95,7 @@ def test_the_fastest_way_is_taken(monkeypatch, lowered, compiled, taken):
     monkeypatch.setattr(StandLowered, "seconds", lowered)
     monkeypatch.setattr(StandCompiled, "seconds", compiled)
     network = Network()
-    (way,) = fastest([network], work, COMPILED)
+    (way,) = autotune([network], work, COMPILED)
     assert type(way) is taken
     assert lies_as_before(network) is (taken is not StandCompiled)
 
@@ -109,7 +109,7 @@ def test_without_instructions_for_bfloat16_the_ways_of_float32_are_tried(monkeyp
     """One try in bfloat16 takes minutes there."""
     monkeypatch.setattr(StandLast, "seconds", last)
     network = Network()
-    (way,) = fastest([network], work, times)
+    (way,) = autotune([network], work, times)
     assert type(way) is taken
     assert lies_as_before(network) is (taken is Network)
 
@@ -119,7 +119,7 @@ def test_what_is_taken_stays_laid_out_when_another_way_is_let_go(monkeypatch):
     monkeypatch.setattr(StandLast, "seconds", 0.0)
     monkeypatch.setattr(StandCompiled, "seconds", 0.03)
     network = Network()
-    (way,) = fastest([network], work, COMPILED)
+    (way,) = autotune([network], work, COMPILED)
     assert type(way) is StandLast and not lies_as_before(network)
 
 
@@ -127,10 +127,10 @@ def test_what_is_taken_stays_laid_out_when_another_way_is_let_go(monkeypatch):
 def test_for_a_little_work_nothing_is_compiled_and_for_less_nothing_tried(monkeypatch):
     monkeypatch.setattr(StandCompiled, "error", AssertionError("tried"))
     network = Network()
-    (way,) = fastest([network], work, TRIED)
+    (way,) = autotune([network], work, TRIED)
     assert isinstance(way, StandLowered)
     monkeypatch.setattr(StandLowered, "error", AssertionError("tried"))
-    assert fastest([network], work, 100) == [network]
+    assert autotune([network], work, 100) == [network]
 
 
 @pytest.mark.usefixtures("stand_ins")
@@ -138,7 +138,7 @@ def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(monkeypat
     monkeypatch.setattr(StandCompiled, "error", TorchDynamoException("no compiler found"))
     network = Network()
     with pytest.warns(UserWarning, match="no compiler found"):
-        (way,) = fastest([network], work, COMPILED)
+        (way,) = autotune([network], work, COMPILED)
     assert isinstance(way, StandLowered)
     assert lies_as_before(network)
 
@@ -154,14 +154,14 @@ def test_to_learn_ways_are_tried_once_on_a_batch_that_counts_for_nothing():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    taken = fastest_to_learn(network, None, lambda: torch.randn_like(PICTURES), losses, TRIED)
+    taken = autotune_training(network, None, lambda: torch.randn_like(PICTURES), losses, TRIED)
     assert torch.equal(torch.rand(3), expected)
     assert isinstance(taken, StandLowered)
     assert {type(way) for way, _ in asked} == {Network, StandLowered}
     assert all(batch is asked[0][1] for _, batch in asked)
     assert network.conv.weight.grad.any(), "an update is tried whole"
-    assert fastest_to_learn(network, taken, None, None, TRIED) is taken
-    assert fastest_to_learn(Network(), taken, lambda: torch.randn_like(PICTURES), losses, TRIED) is not taken
+    assert autotune_training(network, taken, None, None, TRIED) is taken
+    assert autotune_training(Network(), taken, lambda: torch.randn_like(PICTURES), losses, TRIED) is not taken
 
 
 def asked_for(pictures, seconds, times):
@@ -176,7 +176,7 @@ def asked_for(pictures, seconds, times):
     def work(ways):
         ways[0](pictures)
 
-    ways = fastest_parts([slow, "another"], len(pictures), work, times)
+    ways = autotune_chunks([slow, "another"], len(pictures), work, times)
     asked.clear()
     ways[0](pictures)
     assert ways[1] == "another"
@@ -203,7 +203,7 @@ def test_for_a_little_work_no_parts_are_tried():
 
 def test_in_parts_a_network_says_the_same():
     network, pictures = Network(), torch.randn(7, 4, 8, 8)
-    torch.testing.assert_close(InParts(network, 3)(pictures), network(pictures))
+    torch.testing.assert_close(Chunked(network, 3)(pictures), network(pictures))
 
 
 def learned_plainly():
@@ -223,12 +223,12 @@ def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
     (gradient,) = torch.autograd.grad(said.square().sum(), network.conv.weight)
     torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(gradient, plain, atol=1e-4, rtol=1e-4)
-    fast.release()
+    fast.restore_layout()
     assert lies_as_before(network)
 
 
 @pytest.mark.usefixtures("bf16")
-@pytest.mark.parametrize("way", [Lowered, Compiled])
+@pytest.mark.parametrize("way", [Bfloat16, Compiled])
 def test_a_faster_way_says_nearly_the_same_and_learns_nearly_the_same(way):
     network, pictures, expected, plain = learned_plainly()
     fast = way(network)
@@ -238,5 +238,5 @@ def test_a_faster_way_says_nearly_the_same_and_learns_nearly_the_same(way):
     torch.testing.assert_close(said.float(), expected, atol=0.03, rtol=0.02)
     torch.testing.assert_close(gradient, plain, atol=0.02 * plain.abs().max().item(), rtol=0.05)
     assert torch.equal(copy.deepcopy(fast)(pictures), said)
-    fast.release()
+    fast.restore_layout()
     assert lies_as_before(network)

@@ -1,4 +1,4 @@
-"""Networks in the fastest way that there is for them on this machine, found by trying."""
+"""Backends for networks: the fastest on this machine, found by trying."""
 
 import time
 import warnings
@@ -15,14 +15,14 @@ from worldmodel.errors import in_short
 Network = Callable[..., Any]
 Batch = TypeVar("Batch")
 
-BRIEF, LONG = 10.0, 300.0
-"""seconds of plain work below which no other way is tried, and below which none is compiled: on two cores that takes
+WORTH_TUNING, WORTH_COMPILING = 10.0, 300.0
+"""seconds of plain work from which on backends are tried, and from which on one is compiled: on two cores that takes
 minutes, the first time"""
 _SMALLEST_PART = 16
 """pictures in a part of a batch, at least: smaller ones do not keep a device busy"""
 _TRIES = 3
 _GAIN = 0.9
-"""share of the plain way's time that another may take at most: less gain is not worth its rounding"""
+"""share of the plain network's time that a backend may take at most: less gain is not worth its rounding"""
 
 
 @cache
@@ -35,48 +35,48 @@ def computes_bf16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "bf16"))
 
 
-class Way:
-    """A network in a way to compute it. The weights stay the network's own, and in float32."""
+class Backend:
+    """Computes a network. The weights stay the network's own, and in float32."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self._device = next(network.parameters()).device
-        self.lay_out()
+        self.apply_layout()
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the network says."""
+        """The network's output."""
         return self.network(*arguments)
 
-    def lay_out(self) -> None:
+    def apply_layout(self) -> None:
         """Lay the weights out for speed."""
 
-    def release(self) -> None:
+    def restore_layout(self) -> None:
         """Lay the weights out as they were."""
 
 
-class Lowered(Way):
-    """A network under autocast to bfloat16, in which matrices are multiplied faster."""
+class Bfloat16(Backend):
+    """Computes it under autocast to bfloat16, in which matrices are multiplied faster."""
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the network says."""
+        """The network's output."""
         with torch.autocast(self._device.type, torch.bfloat16):
             return self.network(*arguments)
 
 
-class ChannelsLast(Way):
-    """A network whose convolutions' weights lie channels last, between `lay_out` and `release`."""
+class ChannelsLast(Backend):
+    """Computes it with convolutions' weights channels last, between `apply_layout` and `restore_layout`."""
 
-    def lay_out(self) -> None:
+    def apply_layout(self) -> None:
         """Lay the weights out for speed."""
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def release(self) -> None:
+    def restore_layout(self) -> None:
         """Lay the weights out as they were."""
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 class Compiled(ChannelsLast):
-    """A network compiled by Inductor; under autocast to bfloat16 where the device computes it.
+    """Computes it compiled by Inductor; under autocast to bfloat16 where the device computes that.
 
     Beside the convolutions the small operations between them gain, by becoming one.
     """
@@ -86,7 +86,7 @@ class Compiled(ChannelsLast):
         self._compiled = torch.compile(network, dynamic=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the network says."""
+        """The network's output."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=computes_bf16(self._device)):
             return self._compiled(*arguments)
 
@@ -95,85 +95,85 @@ class Compiled(ChannelsLast):
         return Compiled, (self.network,)
 
 
-class InParts:
-    """A network that is asked for a batch part by part: of a smaller part more stays in the caches of a CPU."""
+class Chunked:
+    """Computes a batch part by part: of a smaller part more stays in the caches of a CPU."""
 
-    def __init__(self, way: Network, parts: int) -> None:
-        """Ask `way`, whose arguments and answer are tensors, the batch first, in so many parts."""
-        self._way, self._parts = way, parts
+    def __init__(self, backend: Network, parts: int) -> None:
+        """Let `backend`, whose arguments and output are tensors, the batch first, compute so many parts."""
+        self._backend, self._parts = backend, parts
 
     def __call__(self, *arguments: Tensor) -> Tensor:
-        """What the network says."""
+        """The network's output."""
         parts = zip(*(argument.tensor_split(self._parts) for argument in arguments), strict=True)
-        return torch.cat([self._way(*part) for part in parts])
+        return torch.cat([self._backend(*part) for part in parts])
 
 
-def fastest(
+def autotune(
     networks: Sequence[nn.Module], work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
-    """The networks themselves, or each `Lowered` (else `ChannelsLast`) or `Compiled`: whatever does `work` fastest.
+    """The networks themselves, or each `Bfloat16` (else `ChannelsLast`) or `Compiled`: whatever does `work` fastest.
 
     Where bfloat16 has no instructions of its own it is not even tried: one try would take minutes.
 
     Args:
         networks: Which.
         work: Uses the networks it is given as they will be used.
-        times: How often. Where the plain way takes less than `BRIEF` seconds for all of it, it is taken untried, and
-            where it takes less than `LONG`, nothing is compiled.
+        times: How often. Where the networks themselves take less than `WORTH_TUNING` seconds for all of it, they are
+            taken untried, and where they take less than `WORTH_COMPILING`, nothing is compiled.
     """
     all_of_it = _seconds(work, networks, 1) * times
-    if all_of_it < BRIEF:
+    if all_of_it < WORTH_TUNING:
         return networks
     best: Sequence[Network] = networks
     least = _GAIN * _seconds(work, networks, _TRIES)
     lowers = computes_bf16(next(networks[0].parameters()).device)
-    uncompiled: type[Way] = Lowered if lowers else ChannelsLast
-    for way in (uncompiled, Compiled) if all_of_it >= LONG else (uncompiled,):
-        tried = [way(network) for network in networks]
+    uncompiled: type[Backend] = Bfloat16 if lowers else ChannelsLast
+    for backend in (uncompiled, Compiled) if all_of_it >= WORTH_COMPILING else (uncompiled,):
+        tried = [backend(network) for network in networks]
         seconds = _seconds_if_any(work, tried)
         if seconds < least:
             best, least = tried, seconds
         else:
             for network in tried:
-                network.release()
+                network.restore_layout()
     # What was tried last and let go laid out the same weights.
     for chosen in best:
-        if isinstance(chosen, Way):
-            chosen.lay_out()
+        if isinstance(chosen, Backend):
+            chosen.apply_layout()
     return best
 
 
-def fastest_parts(
-    ways: Sequence[Network], batch: int, work: Callable[[Sequence[Network]], object], times: int
+def autotune_chunks(
+    backends: Sequence[Network], batch: int, work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
-    """The ways, the first one `InParts` where it does `work` faster so.
+    """The backends, the first one `Chunked` where it does `work` faster so.
 
     Args:
-        ways: Which; the first takes and gives tensors, the batch first.
+        backends: Which; the first takes and gives tensors, the batch first.
         batch: How many pictures it is asked for at a time.
-        work: As in `fastest`.
-        times: How often. Each size of a part may have to be compiled, so below `LONG` seconds nothing is tried.
+        work: As in `autotune`.
+        times: How often. Each size of a part may have to be compiled: below `WORTH_COMPILING` seconds nothing is tried.
     """
-    best, parts = ways, 2
-    if batch < parts * _SMALLEST_PART or (whole := _seconds(work, ways, _TRIES)) * times < LONG:
-        return ways
+    best, parts = backends, 2
+    if batch < parts * _SMALLEST_PART or (whole := _seconds(work, backends, _TRIES)) * times < WORTH_COMPILING:
+        return backends
     least = _GAIN * whole
     while batch >= parts * _SMALLEST_PART:
-        tried: list[Network] = [InParts(ways[0], parts), *ways[1:]]
+        tried: list[Network] = [Chunked(backends[0], parts), *backends[1:]]
         if (seconds := _seconds_if_any(work, tried)) >= least:
             break
         best, least, parts = tried, _GAIN * seconds, 2 * parts
     return best
 
 
-def fastest_to_learn(
+def autotune_training(
     network: nn.Module,
     known: Network | None,
     draw: Callable[[], Batch],
     losses: Callable[[Network, Batch], Iterable[Mapping[str, Tensor]]],
     updates: int,
 ) -> Network:
-    """The network itself, or in whatever way it learns fastest.
+    """The network itself, or the backend with which it learns fastest.
 
     What torch draws stays as it was; the gradients that tries leave behind are the caller's to clear.
 
@@ -181,22 +181,22 @@ def fastest_to_learn(
         network: Which.
         known: What was chosen for it before: if it still computes this network, it is not tried again.
         draw: Draws a batch to try with.
-        losses: The losses of a batch, part by part, with the network computed in a way.
-        updates: How many there will be; see `fastest`.
+        losses: The losses of a batch, part by part, computed by a backend.
+        updates: How many there will be; see `autotune`.
     """
-    if isinstance(known, Way) and known.network is network:
-        known.lay_out()
+    if isinstance(known, Backend) and known.network is network:
+        known.apply_layout()
         return known
     with torch.random.fork_rng():
         batch = draw()
 
-        def learn(ways: Sequence[Network]) -> None:
-            (way,) = ways
-            for part in losses(way, batch):
+        def learn(backends: Sequence[Network]) -> None:
+            (backend,) = backends
+            for part in losses(backend, batch):
                 torch.stack(list(part.values())).sum().backward()
 
-        (way,) = fastest([network], learn, updates)
-    return way
+        (backend,) = autotune([network], learn, updates)
+    return backend
 
 
 def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Sequence[Network]) -> float:

@@ -5,8 +5,8 @@ import tiny
 import tiny_pixel
 import torch
 
-from worldmodel import fastest
-from worldmodel.fastest import InParts, Lowered
+from worldmodel import autotune
+from worldmodel.autotune import Bfloat16, Chunked
 
 DREAMS = 32
 
@@ -25,19 +25,19 @@ def ever_faster(monkeypatch):
         tried.append(ways)
         return 1000 / 2 ** len(tried)
 
-    monkeypatch.setattr(fastest, "_seconds", seconds)
-    monkeypatch.setattr(fastest, "Compiled", Lowered)
-    monkeypatch.setattr(fastest, "computes_bf16", lambda device: True)
+    monkeypatch.setattr(autotune, "_seconds", seconds)
+    monkeypatch.setattr(autotune, "Compiled", Bfloat16)
+    monkeypatch.setattr(autotune, "computes_bf16", lambda device: True)
 
 
 @pytest.mark.usefixtures("ever_faster")
 @pytest.mark.parametrize(("make", "begun"), [(tiny.tiny, tiny.begun), (tiny_pixel.tiny_pixel, tiny_pixel.begun)])
-def test_hastened_dreams_are_nearly_the_same(make, begun):
+def test_tuned_dreams_are_nearly_the_same(make, begun):
     model = make()
     dream, actions = begun(model, count=DREAMS), torch.arange(DREAMS) % 3
     expected = one_step(model, dream, actions)
-    model.hasten(dream, actions, times=1000)
-    ways = [model.by(network) for network in model.networks]
-    assert isinstance(ways[0], InParts)
-    assert all(isinstance(way, Lowered) for way in ways[1:])
+    model.autotune(dream, actions, times=1000)
+    ways = [model.backend_of(network) for network in model.networks]
+    assert isinstance(ways[0], Chunked)
+    assert all(isinstance(way, Bfloat16) for way in ways[1:])
     assert (one_step(model, dream, actions) - expected).abs().mean() < 2

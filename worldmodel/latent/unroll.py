@@ -26,7 +26,7 @@ class Counted:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class Unroll:
     """Windows, and how far a model has dreamed along them.
 
     Attributes:
@@ -78,21 +78,21 @@ class Course:
 
 
 @dataclass(frozen=True, eq=False)
-class Courses:
-    """A batch of courses of as many windows each, every one of them a step ahead of the one before.
+class Unrolls:
+    """A batch of unrolls of as many windows each, every one of them a step ahead of the one before.
 
     So every update learns from predictions of each step, from the real context and from the model's own guesses, and
     those guesses cost nothing: they are what was predicted in the last updates that these windows took part in.
     """
 
-    each: Sequence[Course]
+    each: Sequence[Unroll]
 
-    def parts(self, count: int) -> Iterator["Courses"]:
-        """The same in `count` parts, as even as can be, each with some windows of every course."""
+    def parts(self, count: int) -> Iterator["Unrolls"]:
+        """The same in `count` parts, as even as can be, each with some windows of every unroll."""
         for rows in even_parts(len(self.each[0].dreamed), count):
-            yield Courses([course.rows(rows) for course in self.each])
+            yield Unrolls([unroll.rows(rows) for unroll in self.each])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its windows by name, as a `Segment` has them, and how far each course is dreamed: `dreamed_0` and so on."""
-        dreamed = {f"dreamed_{course.step}": course.dreamed for course in self.each}
-        return join([course.windows for course in self.each]).tensors() | dreamed
+        """Its windows by name, as a `Segment` has them, and how far each unroll is dreamed: `dreamed_0` and so on."""
+        dreamed = {f"dreamed_{unroll.step}": unroll.dreamed for unroll in self.each}
+        return join([unroll.windows for unroll in self.each]).tensors() | dreamed

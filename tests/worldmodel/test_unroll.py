@@ -5,9 +5,9 @@ from fits import fitting
 from tiny import slides, sliding, tiny
 
 from worldmodel.latent.config import SamplerConfig
-from worldmodel.latent.course import Course, Courses
 from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.losses import LatentLosses
+from worldmodel.latent.unroll import Unroll, Unrolls
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +18,19 @@ def reader(tmp_path_factory):
 @pytest.mark.parametrize("switch", [{}, {"accumulate": 3}, {"head_steps": 0}], ids=str)
 def test_every_update_goes_on_from_what_the_ones_before_have_predicted(reader, switch, monkeypatch):
     fitter, guesses = fitting(reader, "dynamics", unroll=3, **switch), []
-    on = Course.on
-    monkeypatch.setattr(Course, "on", lambda course, guess: guesses.append(guess) or on(course, guess))
+    on = Unroll.on
+    monkeypatch.setattr(Unroll, "on", lambda unroll, guess: guesses.append(guess) or on(unroll, guess))
     batches = []
     for _ in range(4):
         batches.append(fitter.draw())
-        assert [course.step for course in batches[-1].each] == [0, 1, 2]
+        assert [unroll.step for unroll in batches[-1].each] == [0, 1, 2]
         guesses.clear()
         for losses in fitter.losses(batches[-1]):
             sum(losses.values()).backward()
         made = guesses[-3:]
-        for course, guess, later in zip(batches[-1].each, made, fitter.draw().each[1:], strict=False):
-            assert later.windows is course.windows
-            torch.testing.assert_close(later.dreamed, torch.cat([course.dreamed, guess[:, None]], 1), rtol=0, atol=0)
+        for unroll, guess, later in zip(batches[-1].each, made, fitter.draw().each[1:], strict=False):
+            assert later.windows is unroll.windows
+            torch.testing.assert_close(later.dreamed, torch.cat([unroll.dreamed, guess[:, None]], 1), rtol=0, atol=0)
             assert not later.dreamed.requires_grad
     assert not torch.equal(batches[1].each[2].dreamed[:, -1], batches[1].each[2].latents[:, fitter.model.context + 1])
 
@@ -39,7 +39,7 @@ def test_courses_learned_from_together_are_learned_from_as_one_by_one(reader):
     fitter = fitting(reader, "dynamics", unroll=3)
     batch, losses = fitter.draw(), LatentLosses(fitter.model)
     gradients = []
-    for batches in ([batch], [Courses([course]) for course in batch.each]):
+    for batches in ([batch], [Unrolls([unroll]) for unroll in batch.each]):
         fitter.model.zero_grad()
         torch.manual_seed(0)
         for part in batches:
@@ -64,8 +64,8 @@ def test_a_share_of_the_courses_leads_to_what_is_rare(reader):
     assert set(rare[:, :4].float().argmax(2).flatten().tolist()) == {0, 1, 2}, "at any of their steps"
 
 
-def predicted(course):
-    return (course.first + course.step)[course.there]
+def predicted(unroll):
+    return (unroll.first + unroll.step)[unroll.there]
 
 
 def test_a_share_of_the_courses_leads_to_what_was_predicted_worst(reader):
@@ -74,10 +74,10 @@ def test_a_share_of_the_courses_leads_to_what_was_predicted_worst(reader):
     fitter._hard = HardSteps(fitter._windows.num_steps, torch.device("cpu"))
     fitter._hard.note(worst, torch.tensor([9.0, 9.0]), torch.tensor([True, True]))
     drawn = [fitter.draw().each[0] for _ in range(20)]
-    hard = torch.stack([torch.isin(course.first[:4, None] + torch.arange(3), worst) for course in drawn])
+    hard = torch.stack([torch.isin(unroll.first[:4, None] + torch.arange(3), worst) for unroll in drawn])
     assert hard.any(2).all()
     assert set(hard.float().argmax(2).flatten().tolist()) == {0, 1, 2}, "at any of their steps"
-    assert len(torch.stack([course.first[4:] for course in drawn]).unique()) > 10, "the others come as they may"
+    assert len(torch.stack([unroll.first[4:] for unroll in drawn]).unique()) > 10, "the others come as they may"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -86,13 +86,13 @@ def test_the_error_of_every_step_that_is_predicted_is_kept(reader, accumulate):
     fitter = fitting(reader, "dynamics", tiny(sampler=SamplerConfig(steps=1)), **changes)
     batch = fitter.draw()
     places = torch.from_numpy(fitter._windows.places)
-    for course in batch.each:
-        first, now = course.first[course.there], course.windows.context - 1 + course.step
-        rewards = torch.from_numpy(reader.steps.rewards)[places[first + course.step]]
-        assert torch.equal(course.windows.rewards[course.there, now], rewards), "it knows which steps those are"
+    for unroll in batch.each:
+        first, now = unroll.first[unroll.there], unroll.windows.context - 1 + unroll.step
+        rewards = torch.from_numpy(reader.steps.rewards)[places[first + unroll.step]]
+        assert torch.equal(unroll.windows.rewards[unroll.there, now], rewards), "it knows which steps those are"
     list(fitter.losses(batch))
     known = fitter._hard._errors[:-1].nonzero()[:, 0]
-    assert torch.equal(known, torch.cat([predicted(course) for course in batch.each]).unique())
+    assert torch.equal(known, torch.cat([predicted(unroll) for unroll in batch.each]).unique())
 
 
 def test_shares_that_are_rounded_up_fill_the_batch_and_no_more(reader):
