@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Never, cast
 
 import numpy as np
 import ray
@@ -38,6 +38,7 @@ from rl.supervised import Question
 from worldmodel.base import WorldModel
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts
+from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.spaces import ActionSpec
 
@@ -168,6 +169,18 @@ class Dyna(ImaginationPPO):
         """
         judged = self._judge_agent("evaluate", self._policy(self._number))()
         return {"env_runners": {"episode_return_mean": judged.mean, "num_episodes": len(judged.returns)}}
+
+    @classmethod
+    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Never:  # type: ignore[override]
+        """Refused: RLlib would begin with another world model, and restore no more than the agent in it.
+
+        Raises:
+            UserError: Always; it names the way.
+        """
+        raise UserError(
+            f"{path}: build Dyna from its DynaConfig, with the folder of its run, and give restore() what save() wrote:"
+            " a checkpoint holds world model and agent, but not the play."
+        )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything, for Ray Tune."""

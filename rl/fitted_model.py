@@ -72,7 +72,8 @@ class FittedModel:
         return judgement
 
     def copy(self, folder: Path) -> None:
-        """Copy the newest whole model to `folder`."""
+        """Copy the newest whole model to `folder`, in place of what was there."""
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.folder, folder)
 
     def remove(self) -> None:

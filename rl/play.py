@@ -48,14 +48,18 @@ class Moment:
 
 
 class Turns:
-    """Who plays which game: a game goes to the player who is furthest behind its share of the steps."""
+    """Who plays which game: a new game goes to the player who is furthest behind its share of the steps."""
 
-    def __init__(self, shares: Sequence[float], num_envs: int) -> None:
-        """Give all games to players; `shares` of the steps add up to 1."""
+    def __init__(self, shares: Sequence[float], num_envs: int, rng: np.random.Generator) -> None:
+        """Give all games to players; `shares` of the steps add up to 1.
+
+        Drawn by systematic sampling: games that outlast many runs have changed hands by these shares in the end,
+        however few they are. Whoever is furthest behind would begin every run with the same players.
+        """
         self._shares = np.asarray(shares, np.float64)
         self._steps = np.zeros(len(shares), np.int64)
-        self.player = np.full(num_envs, -1)
-        self.assign(np.arange(num_envs))
+        places = (rng.permutation(num_envs) + rng.random()) / num_envs
+        self.player = np.searchsorted(self._shares.cumsum()[:-1], places, side="right")
 
     def count(self, live: NDArray[np.bool_]) -> None:
         """A step was played in the games that are `live`."""
@@ -115,7 +119,7 @@ class Play:
             number: The round, for the record.
             rng: What the players draw from.
         """
-        turns = Turns(shares, self._env.num_envs)
+        turns = Turns(shares, self._env.num_envs, rng)
         for player in players:
             player.view.start(list(self._recent))
         moments: list[Moment] = []

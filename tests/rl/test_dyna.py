@@ -259,6 +259,11 @@ def test_the_dreams_follow_the_learner(run):
     assert not same(*run.dreamed_in)
 
 
+def test_rllibs_other_way_to_restore_is_refused_with_the_one_that_works():
+    with pytest.raises(UserError, match=r"restore\(\)"):
+        Dyna.from_checkpoint("somewhere")
+
+
 def test_it_reserves_what_its_actors_take(run):
     # The agent itself runs in this process, which Ray does not count.
     assert run.reserved[0] == {"CPU": 1} and sum(bundle["CPU"] for bundle in run.reserved[1:]) == run.cpus_taken == 1

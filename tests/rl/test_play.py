@@ -167,8 +167,21 @@ def test_shares_of_the_steps_hold(shares, max_steps):
     assert np.allclose(steps / steps.sum(), shares, atol=0.03)
 
 
+@pytest.mark.parametrize("num_envs", [1, 2, 8])
+def test_shares_hold_where_games_outlast_many_runs(num_envs):
+    shares, rng = (0.1, 0.6, 0.3), np.random.default_rng(0)
+    players = np.concatenate([Turns(shares, num_envs, rng).player for _ in range(4000 // num_envs)])
+    assert np.allclose(np.bincount(players) / len(players), shares, atol=0.03)
+
+
+def test_no_game_belongs_to_one_player_for_ever():
+    rng = np.random.default_rng(0)
+    first = [Turns((0.5, 0.5), 8, rng).player[0] for _ in range(200)]
+    assert 60 < sum(first) < 140
+
+
 def test_shares_hold_where_one_plays_much_longer_games():
-    turns, length, left = Turns((0.25, 0.75), 8), np.array([5, 60]), np.zeros(8, int)
+    turns, length, left = Turns((0.25, 0.75), 8, np.random.default_rng(0)), np.array([5, 60]), np.zeros(8, int)
     left[:] = length[turns.player]
     steps = np.zeros(2)
     for _ in range(3000):
