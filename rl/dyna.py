@@ -171,7 +171,7 @@ class Dyna(ImaginationPPO):
         return {"env_runners": {"episode_return_mean": judged.mean, "num_episodes": len(judged.returns)}}
 
     @classmethod
-    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Never:  # type: ignore[override]
+    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Never:
         """Refused: RLlib would begin with another world model, and restore no more than the agent in it.
 
         Raises:
