@@ -15,7 +15,8 @@ from experiments.speed.plain_dreams import PlainDreams, Setting
 from experiments.speed.real import ACTIONS
 from experiments.speed.roofline import Roofline, Work, count
 from experiments.speed.timing import Rate, in_turns, memory_mb, seconds_of
-from rl.imagination import ImaginationEnvRunner, ImaginationPPOConfig
+from rl.imagination import ImaginationPPOConfig
+from rl.imagination_runner import ImaginationEnvRunner
 from rl.module import PixelModule
 from worldmodel.base import WorldModel
 from worldmodel.data.starts import Starts

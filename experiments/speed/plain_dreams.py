@@ -50,8 +50,8 @@ class Setting:
 class PlainDreams:
     """One network after another, in float32, nothing compiled, rows gathered in a list.
 
-    From the same seed it dreams what `rl.imagination.ImaginationEnvRunner` does in `envs.NeuralVectorEnv`. Finished
-    dreams are found by waiting for the device, and begun anew where they are.
+    From the same seed it dreams what `rl.imagination_runner.ImaginationEnvRunner` does in `envs.NeuralVectorEnv`.
+    Finished dreams are found by waiting for the device, and begun anew where they are.
     """
 
     def __init__(self, setting: Setting, seed: int, step: Callable[..., tuple[Dream, Step]] | None = None) -> None:

@@ -19,7 +19,8 @@ from rl.collector import Collector, Shares
 from rl.dyna import DynaConfig
 from rl.evaluator import Evaluator
 from rl.expert import train_expert
-from rl.imagination import ImaginationEnvRunner, ImaginationPPOConfig
+from rl.imagination import ImaginationPPOConfig
+from rl.imagination_runner import ImaginationEnvRunner
 from rl.policies import ModulePolicy, RandomPolicy, load_policy, save_policy
 from rl.policy_head import policy_head
 from rl.progress import NullProgress

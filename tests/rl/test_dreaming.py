@@ -9,7 +9,8 @@ from counting import CountingWorldModel
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rl.imagination import ImaginationEnvRunner, ImaginationPPOConfig
+from rl.imagination import ImaginationPPOConfig
+from rl.imagination_runner import ImaginationEnvRunner
 from rl.module import PixelModule
 from worldmodel.data.starts import Starts
 

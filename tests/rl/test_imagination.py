@@ -10,7 +10,8 @@ from stock_rllib import COLUMNS, Stock
 
 from rl.dyna_config import DynaConfig
 from rl.gae import standardize
-from rl.imagination import ImaginationEnvRunner, ImaginationPPO, ImaginationPPOConfig
+from rl.imagination import ImaginationPPO, ImaginationPPOConfig
+from rl.imagination_runner import ImaginationEnvRunner
 from rl.settings import ImagineSettings, Settings
 
 DREAMS, STEPS = 6, 10
