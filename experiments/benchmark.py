@@ -44,7 +44,7 @@ class Options:
     """
 
     parts: tuple[Part, ...] = PARTS
-    """what is measured; the others stay as the file has them, if it is of this machine"""
+    """what is measured (agents: on a CPU alone); the others stay as the file has them, if it is of this machine"""
     world_model: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """a trained world model, for how far its dreams stray in a faster arithmetic; None: that is left out"""
     seconds: float = 8.0
@@ -170,6 +170,9 @@ def _dreams(family: Family) -> Measure:
 
 
 def _agents(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
+    if options.device == "cuda":
+        # They all learn on the CPU, and their figures would be taken for a GPU's.
+        return
     agents: tuple[Learned, ...] = ()
     with ray_cluster(ONE_PROCESS):
         for learned in measure_agents(options.seconds):
