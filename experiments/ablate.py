@@ -1,6 +1,5 @@
 """What each part is worth: runs of Dyna with one thing left out or changed at a time, over several seeds."""
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +16,12 @@ from experiments.changes import CHANGES, ROWS, RowName
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.provenance import commit, leaves, shared
 from experiments.stopping import STOPPED
-from experiments.table import new_table
+from experiments.table import interval_of, new_table
 from experiments.terminal import as_typed, make_console
 from rl.checks import check_settings
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
 from rl.settings import Settings
-from rl.statistics import bootstrap_interval
 
 PROGRAM = "python experiments/ablate.py"
 
@@ -106,12 +104,11 @@ def _cells(ablation: Ablation, row: RowName) -> list[str]:
     results = list(of_row.values())
     means = [result.mean for result in results]
     apart = [result.mean - whole[seed].mean for seed, result in of_row.items() if seed in whole]
-    low, high = bootstrap_interval(means) if len(means) > 1 else (math.nan, math.nan)
     return [
         CHANGES[row].words,
         str(len(results)),
         f"{np.mean(means):.1f}",
-        f"{low:.1f} to {high:.1f}",
+        interval_of(means),
         f"{np.mean(apart):+.1f}" if apart else "",
         _mean([result.changing for result in results], ".1f"),
         _mean([result.end_precision for result in results], ".0%"),

@@ -1,6 +1,5 @@
 """What the choices of imagination are worth: new agents in world models that no longer change, one thing otherwise."""
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -19,11 +18,10 @@ from experiments.config import read_config
 from experiments.frozen_results import Frozen, FrozenResult
 from experiments.provenance import commit, leaves, shared
 from experiments.stopping import STOPPED
-from experiments.table import new_table
+from experiments.table import interval_of, new_table
 from experiments.terminal import as_typed, make_console
 from rl.run_folder import RunFolder, check_is_run
 from rl.settings import Settings
-from rl.statistics import bootstrap_interval
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,14 +85,13 @@ def table_of(frozen: Frozen) -> Table:
 def _cells(frozen: Frozen, row: ImaginedRow) -> list[str]:
     results = frozen.of(row)
     means = [result.mean for result in results.values()]
-    low, high = bootstrap_interval(means) if len(means) > 1 else (math.nan, math.nan)
     whole = frozen.of("all")
     apart = [result.mean - whole[seed].mean for seed, result in results.items() if seed in whole]
     return [
         CHANGES[row].words,
         ", ".join(f"{mean:.1f}" for mean in means),
         f"{np.mean(means):.1f}",
-        f"{low:.1f} to {high:.1f}",
+        interval_of(means),
         f"{np.mean(apart):+.1f}" if apart else "",
         f"{np.mean([result.imagined_return for result in results.values()]):.1f}",
     ]

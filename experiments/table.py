@@ -149,6 +149,14 @@ def new_table(title: str, first: str) -> Table:
     return table
 
 
+def interval_of(means: Sequence[float]) -> str:
+    """The 95 % bootstrap interval of the mean of several seeds' means; nothing of one."""
+    if len(means) < 2:
+        return ""
+    low, high = bootstrap_interval(means)
+    return f"{low:.1f} to {high:.1f}"
+
+
 def _judged(judged: Evaluation) -> tuple[str, str, str]:
     low, high = judged.interval
     return f"{judged.mean:.1f}", f"{low:.1f} to {high:.1f}", str(len(judged.returns))

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,7 @@ def learned(monkeypatch):
 
     monkeypatch.setattr(fresh, "fresh_rllib", train)
     monkeypatch.setattr(bench, "evaluator_of", lambda settings: FakeEvaluator())
+    monkeypatch.setattr(bench, "ray_here", lambda game: nullcontext())
     return trained
 
 

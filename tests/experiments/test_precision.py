@@ -13,7 +13,7 @@ from worldmodel.families import load_world_model
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A tiny world model; nothing is compiled for it."""
-    monkeypatch.setattr(precision, "ways", lambda device: {"bfloat16": Bfloat16})
+    monkeypatch.setattr(precision, "backends", lambda device: {"bfloat16": Bfloat16})
     return world_model(tmp_path / "model")
 
 
@@ -29,7 +29,7 @@ def test_the_same_arithmetic_dreams_the_same(folder, monkeypatch):
         def __call__(self, *arguments):
             return self.network(*arguments)
 
-    monkeypatch.setattr(precision, "ways", lambda device: {"plain": Plain})
+    monkeypatch.setattr(precision, "backends", lambda device: {"plain": Plain})
     strayed = measure_precision(folder, "cpu")
     # Half a level in one number of a frame: nothing differs.
     assert len(set(strayed.median["plain"])) == 1 and strayed.median["plain"][0] > 80

@@ -32,7 +32,7 @@ def test_a_game_is_learned_and_dreamed_at_its_own_size(tmp_path, size):
         assert all(np.isfinite(value) for value in learner.fit(1).values())
         learner.finish()
     learner.save(tmp_path / "model")
-    film = learner.judge(1).films[0][1]
+    film = learner.judge(1).films[0].dream
     assert film.shape[1:] == (height, width, 3)
     env = NeuralEnv(tmp_path / "model", stack=2, render_mode="rgb_array")
     assert env.reset(seed=0)[0].shape == (height, width, 6)

@@ -53,7 +53,7 @@ def test_a_learner_goes_on_with_what_was_saved(learner, tmp_path):
 def test_it_is_judged_on_held_out_play(learner):
     judgement = learner.judge(films=1)
     assert judgement.fidelity.adapter_off is None
-    assert judgement.films[0][1].shape[1:] == (SIZE, SIZE, 3)
+    assert judgement.films[0].dream.shape[1:] == (SIZE, SIZE, 3)
 
 
 def test_many_dreams_are_replaced_where_they_end_memory_and_all(learner, tmp_path):
