@@ -15,6 +15,7 @@ from experiments.ablation import Ablation, AblationResult
 from experiments.changes import CHANGES, ROWS, RowName
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.provenance import commit, leaves, shared
+from experiments.recorded import beside
 from experiments.stopping import STOPPED
 from experiments.table import interval_of, new_table
 from experiments.terminal import as_typed, make_console
@@ -100,16 +101,14 @@ def table_of(ablation: Ablation) -> Table:
 
 
 def _cells(ablation: Ablation, row: RowName) -> list[str]:
-    of_row, whole = ablation.of(row), ablation.of("all")
-    results = list(of_row.values())
+    results = list(ablation.of(row).values())
     means = [result.mean for result in results]
-    apart = [result.mean - whole[seed].mean for seed, result in of_row.items() if seed in whole]
     return [
         CHANGES[row].words,
         str(len(results)),
         f"{np.mean(means):.1f}",
         interval_of(means),
-        f"{np.mean(apart):+.1f}" if apart else "",
+        beside(ablation.of(row), ablation.of("all")),
         _mean([result.changing for result in results], ".1f"),
         _mean([result.end_precision for result in results], ".0%"),
     ]

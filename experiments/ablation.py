@@ -8,15 +8,14 @@ rows          by row and seed: what the last agent and the last world model of t
 
 from dataclasses import dataclass, field
 
-from experiments.recorded import Recorded
+from experiments.recorded import Judged, Recorded
 
 
 @dataclass(frozen=True)
-class AblationResult:
+class AblationResult(Judged):
     """What one run reached.
 
     Attributes:
-        returns: Of the last agent, one a real game.
         changing: Mean PSNR (dB) of the last world model's dreams over changing pixels; None if it was not judged.
         end_precision: Share of the steps told as ends, likelier than not, that are ends at that very step, in
             free-running dreams.
@@ -26,18 +25,12 @@ class AblationResult:
         commit: The code that ran.
     """
 
-    returns: tuple[float, ...]
     changing: float | None
     end_precision: float | None
     imagined_length: float
     real_steps: int
     seconds: float
     commit: str
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return sum(self.returns) / len(self.returns)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from experiments.cli import run_main
 from experiments.config import read_config
 from experiments.frozen_results import Frozen, FrozenResult
 from experiments.provenance import commit, leaves, shared
+from experiments.recorded import beside
 from experiments.stopping import STOPPED
 from experiments.table import interval_of, new_table
 from experiments.terminal import as_typed, make_console
@@ -85,14 +86,12 @@ def table_of(frozen: Frozen) -> Table:
 def _cells(frozen: Frozen, row: ImaginedRow) -> list[str]:
     results = frozen.of(row)
     means = [result.mean for result in results.values()]
-    whole = frozen.of("all")
-    apart = [result.mean - whole[seed].mean for seed, result in results.items() if seed in whole]
     return [
         CHANGES[row].words,
         ", ".join(f"{mean:.1f}" for mean in means),
         f"{np.mean(means):.1f}",
         interval_of(means),
-        f"{np.mean(apart):+.1f}" if apart else "",
+        beside(results, frozen.of("all")),
         f"{np.mean([result.imagined_return for result in results.values()]):.1f}",
     ]
 

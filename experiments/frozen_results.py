@@ -8,15 +8,14 @@ rows          by row and by the seed of the run in whose world model an agent le
 
 from dataclasses import dataclass, field
 
-from experiments.recorded import Recorded
+from experiments.recorded import Judged, Recorded
 
 
 @dataclass(frozen=True)
-class FrozenResult:
+class FrozenResult(Judged):
     """What one agent reached.
 
     Attributes:
-        returns: In the real game, one a game.
         imagined_return: Mean of its last dreams, cut where dreams are.
         imagined_length: Mean steps of those.
         imagined_steps: It learned from.
@@ -24,17 +23,11 @@ class FrozenResult:
         commit: The code that ran.
     """
 
-    returns: tuple[float, ...]
     imagined_return: float
     imagined_length: float
     imagined_steps: int
     seconds: float
     commit: str
-
-    @property
-    def mean(self) -> float:
-        """Mean real return."""
-        return sum(self.returns) / len(self.returns)
 
 
 @dataclass(frozen=True)

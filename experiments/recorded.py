@@ -24,6 +24,28 @@ def read_record(kind: type[T], path: Path, noun: str) -> T:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What an agent reached.
+
+    Attributes:
+        returns: In the real game, one a game.
+    """
+
+    returns: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean real return."""
+        return sum(self.returns) / len(self.returns)
+
+
+def beside(results: Mapping[str, Judged], others: Mapping[str, Judged]) -> str:
+    """By how much the agents do better than the others of the same seeds, in the mean; empty where there are none."""
+    apart = [result.mean - others[seed].mean for seed, result in results.items() if seed in others]
+    return f"{sum(apart) / len(apart):+.1f}" if apart else ""
+
+
+@dataclass(frozen=True)
 class Recorded(Generic[R]):
     """Rows that differ in one thing each, by seed; a subclass says what a result is.
 

@@ -84,7 +84,8 @@ class RoundReport:
     @property
     def is_best(self) -> bool:
         """Whether no world model of the rounds before is better on the play that this one was judged by."""
-        return self.score is not None and self.score >= (_score(self.incumbent) or -np.inf)
+        before = _score(self.incumbent)
+        return self.score is not None and (before is None or self.score >= before)
 
 
 def _score(fidelity: Fidelity | None) -> float | None:

@@ -116,8 +116,8 @@ class ImagineSettings:
     """advantages are divided by their standard deviation, or by this if that is less: where rewards are rare, most
     rollouts bring none, and only the value's own errors would be blown up"""
     doubt_limit: float | None = None
-    """truncate a dream whose doubt exceeds this; None: what 97% of 64-step stretches of real play stay
-    below, measured after every fit"""
+    """truncate a dream whose doubt exceeds this; None: what 97% of 64-step stretches of real play stay below, measured
+    after every fit"""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,19 @@ def test_it_is_judged_on_held_out_play(learner):
     assert judgement.films[0].dream.shape[1:] == (SIZE, SIZE, 3)
 
 
+def test_another_model_is_judged_on_the_very_same_play(learner, tmp_path):
+    assert learner.judge(films=1).incumbent is None
+    learner.save(tmp_path / "before")
+    same = learner.judge(1, tmp_path / "before")
+    assert same.incumbent.dream == same.fidelity.dream
+    (stage, *_) = learner.stages(True)
+    learner.begin(stage, 1)
+    learner.fit(2)
+    learner.finish()
+    fitted = learner.judge(1, tmp_path / "before")
+    assert fitted.incumbent.dream == same.fidelity.dream != fitted.fidelity.dream
+
+
 def test_many_dreams_are_replaced_where_they_end_memory_and_all(learner, tmp_path):
     learner.save(tmp_path / "model")
     envs = NeuralVectorEnv(tmp_path / "model", 3, horizon=2)

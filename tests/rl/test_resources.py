@@ -23,3 +23,11 @@ def test_one_that_stays_busy_is_given_up(monkeypatch):
     monkeypatch.setattr(resources.ray, "available_resources", dict)
     with pytest.raises(UserError, match=r"no room within 0 s .*2 CPUs are needed, 0 are free.*--cluster\.patience"):
         NEEDED.wait(0, print)
+
+
+def test_cores_that_the_process_may_not_use_are_not_counted(monkeypatch):
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert resources.usable_cores() == 3
+    monkeypatch.delattr(resources.os, "sched_getaffinity")
+    monkeypatch.setattr(resources.os, "cpu_count", lambda: 9)
+    assert resources.usable_cores() == 9

@@ -372,3 +372,16 @@ def test_an_unknown_family_is_told(tmp_path):
     (tmp_path / "config.json").write_text('{"family": "tokens"}')
     with pytest.raises(UserError, match="latent, pixel"):
         load_world_model(tmp_path)
+
+
+def test_the_memory_is_kept_in_float32_whatever_the_rest_is_computed_in():
+    model = tiny_pixel()
+    seen = []
+    model.outcomes.lstm.register_forward_hook(
+        lambda module, inputs, output: seen.append((inputs[0].dtype, output[0].dtype))
+    )
+    frames, actions = torch.zeros(2, 3, 3, *model.frame_shape[:2]), torch.zeros(2, 2, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16):
+        outcome, memory = model.outcomes(frames, actions)
+    assert seen == [(torch.float32, torch.float32)]
+    assert {outcome.rewards.dtype, memory.hidden.dtype, memory.cell.dtype} == {torch.float32}

@@ -15,17 +15,23 @@ LONGEST = 500
 """steps of a game after which another episode begins: whole episodes are held out, and of one game it must be a part"""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Joined:
     """Pieces that follow each other in one game.
 
     Attributes:
+        begun: Where the first of them comes from.
+        whole: Whether what came before that is known: that the game began, or another episode.
         pieces: Their places among all pieces that are there, in order.
-        whole: Whether what came before the first of them is known: that the game began, or another episode.
     """
 
+    begun: EpisodeInfo
+    whole: bool
     pieces: list[int] = field(default_factory=list)
-    whole: bool = True
+
+    def goes_on_with(self, info: EpisodeInfo) -> bool:
+        """Whether the next piece of the game belongs to this episode."""
+        return self.begun.round == info.round and self.begun.start // LONGEST == info.start // LONGEST
 
 
 def joined(pieces: Sequence[EpisodeEntry]) -> list[Joined]:
@@ -36,21 +42,19 @@ def joined(pieces: Sequence[EpisodeEntry]) -> list[Joined]:
     others: its pieces stay apart.
     """
     episodes: list[Joined] = []
-    # By game and by steps played in it: the episode that goes on from there, and where it began.
-    open_at: dict[tuple[int, int, int], tuple[Joined, EpisodeInfo]] = {}
+    # By game and by steps played in it: the episode that goes on from there.
+    open_at: dict[tuple[int, int, int], Joined] = {}
     for place, piece in enumerate(pieces):
         info = piece.info
-        if info.seed is None:
-            episodes.append(Joined([place]))
-            continue
-        episode, begun = (
-            open_at.pop((info.collector, info.seed, info.start), (None, info)) if info.start else (None, info)
-        )
-        if episode is None or not _goes_on(begun, info):
-            episode, begun = Joined(whole=not info.start or episode is not None), info
-            episodes.append(episode)
+        before = open_at.pop((info.collector, info.seed, info.start), None) if info.seed is not None else None
+        if before is not None and info.start and before.goes_on_with(info):
+            episode = before
+        else:
+            whole = info.seed is None or not info.start or before is not None
+            episodes.append(episode := Joined(info, whole))
         episode.pieces.append(place)
-        open_at[info.collector, info.seed, info.start + piece.length] = episode, begun
+        if info.seed is not None:
+            open_at[info.collector, info.seed, info.start + piece.length] = episode
     return episodes
 
 
@@ -58,7 +62,3 @@ def game_number(info: EpisodeInfo, ordinal: int) -> int:
     """A number that all pieces of a game share, whichever of them are there; `ordinal` is that of the piece."""
     name = f"piece {ordinal}" if info.seed is None else f"game {info.collector} {info.seed}"
     return zlib.crc32(name.encode())
-
-
-def _goes_on(begun: EpisodeInfo, info: EpisodeInfo) -> bool:
-    return begun.round == info.round and begun.start // LONGEST == info.start // LONGEST

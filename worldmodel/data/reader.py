@@ -228,7 +228,7 @@ def _records(pieces: Sequence[EpisodeEntry], episodes: Sequence[Joined], steps: 
         length = sum(piece.length for piece in of_it)
         end += length
         return_ = sum(piece.return_ for piece in of_it)
-        records.append(EpisodeRecord(of_it[0].info, length, return_, bool(over[end - 1])))
+        records.append(EpisodeRecord(episode.begun, length, return_, bool(over[end - 1])))
     return records
 
 
