@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 
+from worldmodel.bounds import Count, Share
+
 
 @dataclass(frozen=True)
 class AtariConfig:
     """Atari games alone (ALE); an option given to another game is refused."""
 
-    sticky: float = 0.0
+    sticky: Share = 0.0
     """probability that the emulator repeats the last action instead (Machado et al., 2018, advise 0.25)"""
     full_actions: bool = False
     """all 18 actions of the joystick, not only those that the game reacts to"""
     frame_skip: int = 4
     """emulated frames a step; the last two are merged, as sprites flicker"""
-    noop_max: int = 30
+    noop_max: Count = 30
     """most steps without an action that a game begins with, drawn from its seed"""
     grayscale: bool = False
     """grey pictures, in three equal channels"""

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from experiments.cli import run_main
 from experiments.terminal import as_typed, make_console
+from worldmodel.bounds import Count, check_bounds
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig
 from worldmodel.latent.config import BaseConfig, LatentConfig
@@ -42,7 +43,7 @@ class Options:
     """end a game (truncated) after this many steps"""
     seconds: tuple[float, ...] = (60.0, 240.0)
     """seconds of compute that the stages have; on CPUs, of one core"""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Count, ...] = (0, 1, 2)
     """seeds of the fit; the play is the same for all"""
     threads: int = 1
     """torch threads"""
@@ -73,6 +74,7 @@ def _check(options: Options) -> None:
     from worldmodel.latent.bases import check_base
     from worldmodel.latent.own_base import base_folder, read_card
 
+    check_bounds(options)
     check_base(options.based)
     if seen := set(options.games) & set(read_card(base_folder(options.base)).games):
         raise UserError(f"The base {options.base} has seen {min(seen)}: take --games that it has not seen.")

@@ -25,11 +25,11 @@ from experiments.speed.tables import tables
 from experiments.speed.training import Trained, measure_training
 from experiments.speed.whole_round import measure_round
 from experiments.terminal import as_typed, make_console
+from worldmodel.bounds import check_bounds
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
-from worldmodel.plain import dotted
 
 PROGRAM = "python experiments/benchmark.py"
 Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "judging", "precision"]
@@ -110,10 +110,7 @@ def _check(options: Options) -> None:
     Raises:
         UserError: Naming the option and what it may be.
     """
-    for name, value in dotted(options).items():
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not number > 0:
-                raise UserError(f"{name} must be more than 0, not {number}.")
+    check_bounds(options)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("this machine has no GPU that torch can use: leave out --device cuda.")
     if options.world_model:

@@ -19,6 +19,7 @@ from experiments.presets import PRESETS, PresetName, smoke
 from experiments.stopping import STOPPED, stoppable
 from rl.checks import check_settings
 from rl.settings import Settings
+from worldmodel.bounds import check_bounds
 from worldmodel.errors import UserError
 from worldmodel.files import is_full_disk
 from worldmodel.latent.config import BaseConfig
@@ -130,6 +131,7 @@ def parse_settings(kind: type[Parsed], arguments: Sequence[str], program: str) -
     settings = _settings(start)
     default = kind(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
     options = tyro.cli(kind, args=arguments, default=default, prog=program, registry=REGISTRY)
+    check_bounds(options)
     check_settings(options.settings)
     return options
 

@@ -89,9 +89,6 @@ def _parse(arguments: Sequence[str]) -> Options:
         raise UserError("the ceiling is a row here: leave --imagine.dream as it is, and add ceiling to --rows.")
     check_real_play(options.play, "play")
     check_real_play(options.fine_tune, "fine_tune")
-    for name in ("seeds", "times", "points", "fine_tune_steps", "episodes"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            raise UserError(f"{name} must be at least 1, not {number}.")
     return options
 
 

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from experiments.cli import run_main
 from experiments.terminal import LOG_WIDTH, as_typed, make_console
 from rl.run_folder import check_is_run
+from worldmodel.bounds import Count, check_bounds
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Options:
     """dreams whose pictures are judged; memory grows with this and with the horizon"""
     steps: int = 2000
     """held-out steps at most on which ends and rewards are judged"""
-    games: int = 20
+    games: Count = 20
     """games that each player plays in the dream, and as many in the real game; 0: leave returns out"""
     control_horizon: int = 4
     """steps after which random actions are compared with those that were played"""
@@ -50,7 +51,7 @@ class Options:
     """add FVD by this network of clips (n, 3, time, height, width)"""
     clip: int = 16
     """frames of a clip"""
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
     output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """where the results go; None: report/fidelity in the run's folder"""
@@ -79,10 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check(options: Options) -> None:
     check_is_run(options.run)
-    numbers = {field.name: getattr(options, field.name) for field in fields(options) if field.type is int}
-    low = {name: value for name, value in numbers.items() if value < (0 if name in ("games", "seed") else 1)}
-    for name, value in low.items():
-        raise UserError(f"--{name.replace('_', '-')} cannot be {value}: give a larger number.")
+    check_bounds(options)
     if options.fvd and options.clip > options.horizon:
         raise UserError(f"a clip of {options.clip} frames does not fit into {options.horizon} steps: lower --clip.")
 

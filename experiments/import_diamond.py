@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from experiments.cli import run_main
+from worldmodel.bounds import Count, check_bounds
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Options:
     """real steps to play"""
     starts: int = 64
     """moments of them to keep"""
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
 
     @property
@@ -76,10 +77,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: Options) -> None:
+    check_bounds(options)
     if options.folder.exists():
         raise UserError(f"{options.folder} is there already; give --output another folder.")
-    if min(options.steps, options.starts) < 1:
-        raise UserError("steps and starts must be at least 1.")
 
 
 def _play(games: "RealVectorEnv", options: Options, policy: "PolicySnapshot", context: int) -> "Starts":

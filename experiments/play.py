@@ -12,6 +12,7 @@ from experiments.cli import run_main
 from experiments.keywords import REGISTRY
 from rl.settings import GameSettings
 from rl.statistics import Evaluation
+from worldmodel.bounds import Count, check_bounds
 from worldmodel.errors import UserError
 from worldmodel.files import write_whole
 from worldmodel.spaces import FrameSize
@@ -38,7 +39,7 @@ class Options:
     """cut a dream off after this many steps"""
     greedy: bool = False
     """play the likeliest action, not a sampled one"""
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """write the first dream to this file, as an animated GIF"""
@@ -60,12 +61,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: Options) -> None:
+    check_bounds(options)
     if not (options.world_model or options.game.id):
         raise UserError("there is nothing to play in: give --world-model, --game.id, or both.")
     if options.film and not options.world_model:
         raise UserError("--film shows a dream: give --world-model.")
-    if min(options.games, options.horizon) < 1:
-        raise UserError("games and horizon must be at least 1.")
 
 
 def _dream(options: Options, world_model: Path, policy: "PolicySnapshot") -> None:

@@ -1,31 +1,12 @@
 """Settings that cannot work, refused before anything starts."""
 
-import math
-
 from rl.pretrain_settings import PretrainSettings
 from rl.settings import CollectSettings, ExpertSettings, ImagineSettings, RealPlaySettings, Settings
+from worldmodel.bounds import check_bounds
 from worldmodel.errors import UserError
 from worldmodel.fitting import FitConfig, check_optimizer
 from worldmodel.latent.config import latent_size
 from worldmodel.plain import dotted
-
-_SHARES = (
-    "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
-    "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
-    "gamma", "play.expert", "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "fit.hard_share",
-    "imagine.starts.uniform", "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
-)  # fmt: skip
-_MAY_BE_ZERO = (
-    *_SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
-    "model.scatter",
-    "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
-    "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
-    "imagine.doubt_limit", "imagine.learning_rate_end", "imagine.least_spread", "cluster.learner_gpus",
-    "cluster.agent_gpus", "pixel.noise.offset",
-)  # fmt: skip
-"""all other numbers must be more than 0, and none may be less"""
-_ANY = ("pixel.noise.mean",)
-"""but for these"""
 
 
 def check_settings(settings: Settings) -> None:
@@ -34,14 +15,9 @@ def check_settings(settings: Settings) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    _check_numbers(settings)
-    if (context := settings.world_model.context) < 2:
-        part = "model" if settings.family == "latent" else settings.family
-        raise UserError(f"{part}.context must be at least 2, not {context}: one frame shows no motion.")
+    check_bounds(settings)
     if settings.family != "latent" and settings.model.base.name:
         raise UserError(f"model.base.name is for the family latent, not {settings.family}: leave out one of the two.")
-    if not 1 <= settings.model.sampler.steps <= 8:
-        raise UserError(f"model.sampler.steps must be from 1 to 8, not {settings.model.sampler.steps}.")
     if settings.model.base.name is not None:
         from worldmodel.latent.bases import check_base  # imports torch
 
@@ -61,8 +37,6 @@ def check_settings(settings: Settings) -> None:
     if settings.fit.rare_share + settings.fit.hard_share > 1:
         raise UserError("fit.rare_share and fit.hard_share are shares of the same windows: together at most 1.")
     check_optimizer(settings.fit.optimizer)
-    if settings.collect.hold < 1:
-        raise UserError(f"collect.hold must be at least 1 step, not {settings.collect.hold}.")
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
 
@@ -73,7 +47,7 @@ def check_expert_settings(settings: ExpertSettings) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    _check_numbers(settings)
+    check_bounds(settings)
     if settings.steps < settings.longest_rollout:
         raise UserError(
             f"steps is {settings.steps}, but a rollout alone may take {settings.longest_rollout}"
@@ -92,7 +66,7 @@ def check_pretrain_settings(settings: PretrainSettings) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    _check_numbers(settings)
+    check_bounds(settings)
     if settings.model.base.name is not None:
         raise UserError("a base is pre-trained from scratch: leave out model.base.name.")
     if not settings.play.games or set(settings.play.games) & set(settings.play.strange):
@@ -109,9 +83,7 @@ def check_real_play(play: RealPlaySettings, name: str) -> None:
     Raises:
         UserError: Naming the setting and what it may be.
     """
-    for leaf, value in dotted(play).items():
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"{name}.{leaf} must be a finite number of more than 0, not {value}.")
+    check_bounds(play, f"{name}.")
     if play.minibatch > play.envs * play.rollout:
         raise UserError(
             f"{name}.minibatch is {play.minibatch}, but a rollout has only {play.envs * play.rollout} samples"
@@ -122,26 +94,6 @@ def check_real_play(play: RealPlaySettings, name: str) -> None:
 def _check_parts(fit: FitConfig, batch: int, name: str) -> None:
     if fit.accumulate > batch:
         raise UserError(f"fit.accumulate must be at most {name}, {batch}: lower the one or raise the other.")
-
-
-def _check_numbers(settings: Settings | ExpertSettings | PretrainSettings) -> None:
-    for name, value in dotted(settings).items():
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float):
-                _check_number(name, number)
-
-
-def _check_number(name: str, number: float) -> None:
-    if not math.isfinite(number):
-        raise UserError(f"{name} must be a finite number, not {number}.")
-    if name in _ANY:
-        return
-    if name in _SHARES and not 0 <= number <= 1:
-        raise UserError(f"{name} must be from 0 to 1, not {number}.")
-    if number < 0 and name in _MAY_BE_ZERO:
-        raise UserError(f"{name} must not be less than 0, not {number}.")
-    if number <= 0 and not (isinstance(number, bool) or name in _MAY_BE_ZERO):
-        raise UserError(f"{name} must be more than 0, not {number}.")
 
 
 def _check_collect(collect: CollectSettings) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rl.settings import ClusterSettings
+from worldmodel.bounds import Count, Share
 from worldmodel.fitting import FitConfig, PretrainStage
 from worldmodel.latent.config import LatentConfig
 
@@ -28,7 +29,7 @@ class PlaySettings:
     """games that it never learns: they tell how its autoencoder does on pictures that it does not know"""
     steps: int = 4000
     """real steps of each game"""
-    expert: float = 0.5
+    expert: Share = 0.5
     """share of scripted experts' play, in the games that have one"""
     envs: int = 8
     """games of one kind that are played at a time"""
@@ -50,7 +51,7 @@ class BudgetSettings:
 class PretrainSettings:
     """Pre-training a base: play many games, then fit one latent world model to all of them."""
 
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
     play: PlaySettings = field(default_factory=PlaySettings)
     model: LatentConfig = field(default_factory=LatentConfig)

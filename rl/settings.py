@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
+from worldmodel.bounds import Count, NotNegative, Share
 from worldmodel.data.starts import StartMix
 from worldmodel.families import Family, ModelConfig
 from worldmodel.fitting import FitConfig
@@ -47,15 +48,15 @@ class CollectSettings:
     """real steps in the first round, all collectors together"""
     steps: int = 2000
     """real steps in each later round"""
-    random: float = 0.25
+    random: Share = 0.25
     """share of random play in later rounds; the first round is random and expert play alone"""
     hold: int = 1
     """steps for which random play holds an action at most, most often few; more where much has to be done in a row"""
-    expert: float = 0.0
+    expert: Share = 0.0
     """share of expert play, in every round"""
-    exploring: float = 0.0
+    exploring: Share = 0.0
     """share of later rounds that the agent plays with random actions mixed in, so that its games end in more ways"""
-    epsilon: float = 0.3
+    epsilon: Share = 0.3
     """how often it acts at random there"""
     expert_policy: Path | None = None
     """folder that `experiments/expert.py` wrote; needed if the expert's share is not 0"""
@@ -95,27 +96,27 @@ class ImagineSettings:
     """passes over a rollout"""
     learning_rate: float = 5e-4
     """Adam, at first"""
-    learning_rate_end: float | None = None
+    learning_rate_end: NotNegative | None = None
     """what the learning rate has fallen to, evenly, by the end of the last round, or of each if its agent is new;
     None: it stays"""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """discount"""
-    gae_lambda: float = 0.95
+    gae_lambda: Share = 0.95
     """generalised advantage estimation (Schulman et al., 2016)"""
     clip: float = 0.2
     """PPO's clip"""
-    entropy: float = 0.01
+    entropy: NotNegative = 0.01
     """entropy bonus"""
-    value_coeff: float = 0.5
+    value_coeff: NotNegative = 0.5
     """weight of the value loss"""
     max_grad_norm: float = 0.5
     """gradients are clipped to this norm"""
     reward_scale: float = 0.1
     """the agent is paid the game's reward times this"""
-    least_spread: float = 0.0
+    least_spread: NotNegative = 0.0
     """advantages are divided by their standard deviation, or by this if that is less: where rewards are rare, most
     rollouts bring none, and only the value's own errors would be blown up"""
-    doubt_limit: float | None = None
+    doubt_limit: NotNegative | None = None
     """truncate a dream whose doubt exceeds this; None: what 97% of 64-step stretches of real play stay below, measured
     after every fit"""
 
@@ -174,9 +175,9 @@ class ClusterSettings:
     fewer than cores, agents are judged beside the fit and the dream, and nothing else changes"""
     object_store_mb: int = 300
     """memory for Ray's object store, MB, of the cluster started here"""
-    learner_gpus: float | None = None
+    learner_gpus: NotNegative | None = None
     """GPUs for the world model's learner; None: half of one if the cluster has any"""
-    agent_gpus: float | None = None
+    agent_gpus: NotNegative | None = None
     """GPUs for the agent and its dream; None: half of one if the cluster has any"""
     patience: float = 300.0
     """seconds to wait for room in a cluster that others use too"""
@@ -186,7 +187,7 @@ class ClusterSettings:
 class Settings:
     """Dyna: collect, fit, imagine, judge, and round again."""
 
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
     rounds: int = 2
     """rounds of collect, fit, imagine and evaluate"""
@@ -216,7 +217,7 @@ class Settings:
 class ExpertSettings:
     """Training an expert: RLlib's own PPO in the real game."""
 
-    seed: int = 0
+    seed: Count = 0
     """seeds every random choice"""
     steps: int = 100_000
     """real steps that the training takes at most; the games that judge the expert come on top"""
@@ -235,7 +236,7 @@ class ExpertSettings:
     """passes over a rollout"""
     learning_rate: float = 5e-4
     """Adam"""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """discount"""
     reward_scale: float = 0.1
     """it is paid the game's reward times this, which should keep returns near 1 to 10"""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, Protocol
 
+from worldmodel.bounds import Count, NotNegative, Share
 from worldmodel.errors import UserError
 
 OptimizerName = Literal["adamw", "adafactor", "adamw8bit"]
@@ -17,23 +18,23 @@ PretrainStage = Literal["autoencoder", "dynamics"]
 class FitConfig:
     """Fitting the world model to real play."""
 
-    autoencoder_steps: int = 700
+    autoencoder_steps: Count = 700
     """updates of the autoencoder in the first round, if it is our own; it is frozen afterwards"""
-    base_autoencoder_steps: int = 0
+    base_autoencoder_steps: Count = 0
     """the same of a base's autoencoder, where the base is of our own kind: from what it knows towards the game"""
-    autoencoder_shift: float = 2 / 3
+    autoencoder_shift: Share = 2 / 3
     """share of its pictures that are shifted by up to half a frame, so that what was seen at one place is drawn well at
     any; where walls and lanes never move, 0 draws them sharper"""
-    decoder_steps: int | None = None
+    decoder_steps: Count | None = None
     """updates of the decoder alone in the first round; None: autoencoder_steps for that of a base, whose encoder stays
     as it is, else 0"""
-    first_steps: int = 600
+    first_steps: Count = 600
     """updates of the dynamics in the first round: all of our own U-Net, the adapter of a base's"""
-    steps: int = 200
+    steps: Count = 200
     """updates in each later round, of the adapter"""
     full: bool = False
     """train the whole U-Net wherever only an adapter would be trained"""
-    head_steps: int = 600
+    head_steps: Count = 600
     """updates of the head in every round, half on real steps and half on dreamed ones; 0: beside the dynamics"""
     head_batch_size: int = 128
     """steps a batch of those"""
@@ -51,18 +52,18 @@ class FitConfig:
     tried at its beginning"""
     unroll: int = 2
     """frames predicted from each window, the later ones from the model's own predictions"""
-    rare_share: float = 0.0
+    rare_share: Share = 0.0
     """share of the latent dynamics' windows that lead to what is rare: an end, or a reward of another sign than most"""
-    hard_share: float = 0.0
+    hard_share: Share = 0.0
     """share of the latent dynamics' windows that lead to a step that was predicted badly when it last was"""
-    sampled_share: float = 0.5
+    sampled_share: Share = 0.5
     """share of the predictions made from noise levels that the sampler uses, the others from any; 1 suits a sampler of
     one step, and such a model is of use to no other"""
     dream: int = 8
     """steps that such a dream runs free at most"""
-    end_recall: float = 0.5
+    end_recall: Share = 0.5
     """imagination waits for more fitting while dreams that run free come to less than this share of held-out ends"""
-    more_fits: int = 1
+    more_fits: Count = 1
     """how often a round's adapter and head are fitted again for it, at most"""
     learning_rate: float = 1e-3
     """of the dynamics and the head; rises over the first tenth of a stage, then falls to zero"""
@@ -72,7 +73,7 @@ class FitConfig:
     """of the decoder alone; the same schedule"""
     optimizer: OptimizerName = "adamw"
     """beside the weights, adamw8bit (extra: 8bit) and adafactor keep about a quarter of what adamw does"""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """of the optimiser"""
     weighting: Weighting = "none"
     """weight of the denoising error by noise level: min-SNR (Hang et al., 2023) or EDM (Karras et al., 2022)"""
@@ -80,7 +81,7 @@ class FitConfig:
     """min-SNR's limit"""
     max_grad_norm: float = 1.0
     """gradients are clipped to this norm"""
-    ema_decay: float = 0.995
+    ema_decay: Share = 0.995
     """decay of the averaged weights; a fit ends by adopting them"""
     bf16: bool = True
     """train the autoencoder and the head in bfloat16 where the machine is built for it: convolutions are faster so"""

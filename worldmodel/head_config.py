@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from worldmodel.bounds import Share
+
 
 @dataclass(frozen=True)
 class HeadConfig:
@@ -14,5 +16,5 @@ class HeadConfig:
     """networks in the ensemble whose mean probabilities count"""
     hidden: int = 128
     """width of a member"""
-    dropout: float = 0.2
+    dropout: Share = 0.2
     """share of a member's hidden units that are dropped in training"""

@@ -116,6 +116,12 @@ def test_other_settings_are_refused_by_name(fake, ablate_main, capsys):
     assert "fit.dream" in capsys.readouterr().err
 
 
+def test_no_seeds_are_refused(fake, ablate_main, capsys):
+    assert ablate_main("--seeds", "0") == 2
+    assert "seeds must be more than 0, not 0." in capsys.readouterr().err
+    assert not fake.trained
+
+
 def test_a_row_stands_beside_the_whole(fake, ablate_main, tmp_path, capsys):
     ablate_main("--seeds", "1", "--rows", "all", "no_doubt")
     found = Ablation.read(tmp_path / "new" / "a.json")

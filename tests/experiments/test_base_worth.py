@@ -68,6 +68,8 @@ def test_the_same_command_goes_on_with_what_is_lacking(base, runs, capsys):
     ("arguments", "sentence"),
     [
         (["--steps", "60"], "holds results of another steps; give --record another file."),
+        (["--seconds", "0"], "seconds must be more than 0, not 0.0."),
+        (["--fit.batch-size", "0"], "fit.batch_size must be more than 0, not 0."),
         (["--games", "Pendulum-v1"], "has seen Pendulum-v1"),
         (["--model.context", "3"], "model.context is 3, but the base"),
     ],

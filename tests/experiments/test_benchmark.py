@@ -105,7 +105,7 @@ def test_the_figures_of_another_machine_are_not_mixed_in(tmp_path):
     ("arguments", "message"),
     [
         (["--seconds", "0"], "seconds must be more than 0"),
-        (["--seconds", "nan"], "seconds must be more than 0"),
+        (["--seconds", "nan"], "seconds must be a finite number, not nan."),
         (["--imagination.dreams", "4", "0"], "imagination.dreams must be more than 0"),
         (["--threads", "0"], "threads must be more than 0"),
         (["--world-model", "nowhere"], "nowhere holds no world model"),

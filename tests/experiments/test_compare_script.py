@@ -117,8 +117,8 @@ def test_other_settings_are_refused_by_name(fake, compare_main, capsys):
     ("arguments", "sentence"),
     [
         (["--imagine.dream", "real"], "add ceiling to --rows"),
-        (["--seeds", "0"], "seeds must be at least 1, not 0."),
-        (["--points", "0"], "points must be at least 1"),
+        (["--seeds", "0"], "seeds must be more than 0, not 0."),
+        (["--points", "0"], "points must be more than 0"),
         (["--play.learning-rate", "nan"], "play.learning_rate must be a finite number"),
         (["--fine-tune.minibatch", "9999"], "a rollout has only 512 samples (fine_tune.envs times fine_tune.rollout)"),
         (["--game.id", "CartPool-v1"], "did you mean 'CartPole-v1'"),

@@ -120,8 +120,8 @@ def test_without_games_there_are_no_returns_and_it_lands_in_the_run(run):
     ("options", "sentence"),
     [
         (["--round", "7"], "has no round 7: it has 1."),
-        (["--dreams", "0"], "--dreams cannot be 0"),
-        (["--games", "-1"], "--games cannot be -1"),
+        (["--dreams", "0"], "dreams must be more than 0, not 0"),
+        (["--games", "-1"], "games must be at least 0, not -1"),
         (["--fvd", "stand_ins:Means", "--clip", "9", "--horizon", "8"], "lower --clip"),
         (["--lpips", "nowhere.pt"], "nowhere.pt could not be read as TorchScript"),
         (["--fid", "stand_ins:Map"], "its features must be"),

@@ -47,7 +47,7 @@ def test_neural_env_plays_it_from_its_folder_alone(imported):
     [
         ("ALE/Pong-v5", [], "4 actions, the game 6"),
         ("ALE/Brekout-v5", [], "did you mean"),
-        ("ALE/Breakout-v5", ["--steps", "0"], "at least 1"),
+        ("ALE/Breakout-v5", ["--steps", "0"], "must be more than 0"),
         ("ALE/Breakout-v5", ["--output", "."], "is there already"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_policy_plays_in_the_dream_and_in_the_real_game(player, model, tmp_pat
     [
         ([], "--world-model, --game.id, or both"),
         (["--game.id", "counting:Counting-v0", "--film", "a.gif"], "--film shows a dream"),
-        (["--game.id", "counting:Counting-v0", "--games", "0"], "at least 1"),
+        (["--game.id", "counting:Counting-v0", "--games", "0"], "must be more than 0"),
         (["--world-model", "nowhere"], "nowhere holds no world model"),
         (["--game.id", "CartPole-v1"], "2 actions"),
     ],

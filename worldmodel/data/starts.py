@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from worldmodel.bounds import Share
 from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError, in_short
 from worldmodel.files import write_whole
@@ -23,13 +24,13 @@ NEAR_REWARD = (1, 20)
 class StartMix:
     """Which moments dreams begin at; the shares add up to 1."""
 
-    uniform: float = 0.4
+    uniform: Share = 0.4
     """share of starts at any step, all equally likely"""
-    near_end: float = 0.3
+    near_end: Share = 0.3
     """share of starts 5 to 20 steps before a game terminated"""
-    beginning: float = 0.3
+    beginning: Share = 0.3
     """share of starts at a game's first frame"""
-    near_reward: float = 0.0
+    near_reward: Share = 0.0
     """share of starts 1 to 20 steps before a rare reward: one of another sign than most"""
 
     @property

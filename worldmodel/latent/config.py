@@ -1,8 +1,11 @@
 """What defines the `latent` family: its networks and its sampler."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
+
+from worldmodel.bounds import NotNegative, Share
 from worldmodel.errors import UserError
 from worldmodel.head_config import HeadConfig
 from worldmodel.spaces import FrameShape, FrameSize, shape_of
@@ -77,8 +80,8 @@ class SamplerConfig:
     solver: Literal["ddim", "euler", "dpm"] = "ddim"
     """diffusers' scheduler that takes the steps: ddim (Song et al., 2021), euler (Karras et al., 2022) or dpm, which is
     DPM-Solver++ (Lu et al., 2022)"""
-    steps: int = 2
-    """network calls a frame, 1 to 8"""
+    steps: Annotated[int, Interval(ge=1, le=8)] = 2
+    """network calls a frame"""
 
 
 @dataclass(frozen=True)
@@ -88,22 +91,22 @@ class LatentConfig:
     base: BaseConfig = BaseConfig()
     frame_size: FrameSize = 64
     """height and width of a frame, pixels: one number for both, or one each"""
-    context: int = 4
-    """frames that the model is shown"""
+    context: Annotated[int, Interval(ge=2)] = 4
+    """frames that the model is shown: one alone shows no motion"""
     residual: bool | None = None
     """predict the change from the newest latent, not the whole picture; None: unless the base is from elsewhere"""
-    context_dropout: float = 0.0
+    context_dropout: Share = 0.0
     """share of the training windows whose context is withheld, so that guidance has something to guide away from"""
-    guidance: float = 1.0
+    guidance: NotNegative = 1.0
     """classifier-free guidance on the context when dreaming (Ho and Salimans, 2022); 1: off, and half as costly"""
-    shift: float = 0.5
+    shift: Share = 0.5
     """share of the windows that are shifted in training, by any number of pixels, so that motion is learned everywhere;
     the head is shown the same share of its steps shifted by less than a cell"""
-    max_context_noise: float = 0.5
+    max_context_noise: NotNegative = 0.5
     """strongest noise added to the context in training, in spreads of the change from one latent to the next"""
-    context_noise: float = 0.0
+    context_noise: NotNegative = 0.0
     """noise added to the context when dreaming, in the same unit"""
-    scatter: float = 0.0
+    scatter: NotNegative = 0.0
     """share of the variance that predictions leave out, which dreams draw beside them; measured after every fit"""
     noise_levels: int = 10
     """steps in which the model is told the context's noise"""

@@ -1,8 +1,11 @@
 """What defines the `pixel` family; the defaults are DIAMOND's published Atari models (Alonso et al., 2024)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
+
+from worldmodel.bounds import NotNegative, Unbounded
 from worldmodel.errors import UserError
 from worldmodel.spaces import FrameShape, FrameSize, shape_of
 
@@ -15,9 +18,9 @@ class NoiseConfig:
 
     data: float = 0.5
     """standard deviation of a pixel"""
-    offset: float = 0.3
+    offset: NotNegative = 0.3
     """strength of the noise that a whole colour channel shares, in training alone"""
-    mean: float = -0.4
+    mean: Unbounded = -0.4
     """mean of the logarithm of the noise's strength"""
     std: float = 1.2
     """standard deviation of that logarithm"""
@@ -73,8 +76,8 @@ class PixelConfig:
 
     frame_size: FrameSize = 64
     """height and width of a frame, pixels: one number for both, or one each"""
-    context: int = 4
-    """frames that the model is shown"""
+    context: Annotated[int, Interval(ge=2)] = 4
+    """frames that the model is shown: one alone shows no motion"""
     quantise: Quantise = "round"
     """how a drawn frame gets its 256 levels; DIAMOND's published weights were trained with floor, which darkens"""
     noise: NoiseConfig = NoiseConfig()
