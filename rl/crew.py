@@ -110,11 +110,11 @@ class Crew:
         return EvaluatorActor.remote(self._settings.game, size, envs, longest, self._threads)
 
     def _start_learner(self) -> Any:
-        settings, lives_end = self._settings, self._settings.game.atari.life_loss_ends
-        actor = LearnerActor.options(num_gpus=self._resources.learner_gpus)
-        return actor.remote(
-            settings.world_model, settings.fit, self._spec, self._play, settings.seed, self._threads, lives_end
-        )
+        settings, gpus = self._settings, self._resources.learner_gpus
+        return LearnerActor.options(num_gpus=gpus).remote(
+            settings.world_model, settings.fit, self._spec, self._play, settings.seed, self._threads,
+            lives_end=settings.game.atari.life_loss_ends, on_gpu=gpus > 0,
+        )  # fmt: skip
 
     def _collector(self, index: int) -> Supervised:
         game, collect, seed = self._settings.game, self._settings.collect, self._settings.seed

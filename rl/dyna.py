@@ -1,6 +1,7 @@
 """Dyna (Sutton, 1991): collect real play, fit the world model to it, train the agent in the dream, judge, go round."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -190,9 +191,26 @@ class Dyna(ImaginationPPO):
         """Go on from `save_checkpoint`."""
         self.load_round(Path(checkpoint_dir))
 
+    def save_to_path(self, path: str | Path | None = None) -> str:  # type: ignore[override]
+        """Everything, as RLlib's users save it; RLlib itself would write the agent alone.
+
+        Args:
+            path: A folder; None: a new one among the temporary files.
+
+        Returns:
+            The folder.
+        """
+        folder = Path(path or tempfile.mkdtemp(prefix="dyna-"))
+        self.save_round(folder)
+        return str(folder)
+
+    def restore_from_path(self, path: str | Path) -> None:  # type: ignore[override]
+        """Go on from `save_to_path`."""
+        self.load_round(Path(path))
+
     def save_round(self, folder: Path) -> None:
         """Write all that the next round needs to `folder`."""
-        self.save_to_path(folder / "agent")
+        super().save_to_path(folder / "agent")
         self._crew.world_model.copy(folder / "world_model")
         save_policy(folder / "policy", self._policy(self._number))
         state = {
@@ -210,7 +228,7 @@ class Dyna(ImaginationPPO):
         self._crew.world_model.load(folder / "world_model", self._number)
         self._hand_over(self._number)
         with self._phases.phase("start"):
-            self.restore_from_path(folder / "agent")
+            super().restore_from_path(folder / "agent")
 
     def _forget(self) -> None:
         self._number = self._imagined_steps = self._evaluation_steps = 0

@@ -54,11 +54,23 @@ class WorldModelLearner:
         seed: int,
         threads: int,
         lives_end: bool = False,
+        on_gpu: bool = True,
     ) -> None:
-        """An untrained model for the game whose play is, or will be, in `buffer`; `lives_end` as in `BufferReader`."""
+        """An untrained model.
+
+        Args:
+            model: What defines it.
+            fit: How it is fitted.
+            action_spec: The game's actions.
+            buffer: Where the game's play is, or will be.
+            seed: Seeds every random choice.
+            threads: Torch's, on the CPU.
+            lives_end: As in `BufferReader`.
+            on_gpu: Fit it on the GPU, if there is one: Ray may hide it from nobody.
+        """
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
         self._config, self._seed, self._buffer, self._lives_end = fit, seed, buffer, lives_end
         self._model = new_world_model(model, action_spec).to(self._device).eval()
         self._fitter: Fitter | None = None

@@ -20,6 +20,8 @@ WORTH_TUNING, WORTH_COMPILING = 10.0, 300.0
 minutes, the first time"""
 _SMALLEST_PART = 16
 """pictures in a part of a batch, at least: smaller ones do not keep a device busy"""
+_SHAPES = 64
+"""batches of other sizes that a network may be compiled for"""
 _TRIES = 3
 _GAIN = 0.9
 """share of the plain network's time that a backend may take at most: less gain is not worth its rounding"""
@@ -54,15 +56,6 @@ class Backend:
         """Lay the weights out as they were."""
 
 
-class Bfloat16(Backend):
-    """Computes it under autocast to bfloat16, in which matrices are multiplied faster."""
-
-    def __call__(self, *arguments: Any) -> Any:
-        """The network's output."""
-        with torch.autocast(self._device.type, torch.bfloat16):
-            return self.network(*arguments)
-
-
 class ChannelsLast(Backend):
     """Computes it with convolutions' weights channels last, between `apply_layout` and `restore_layout`."""
 
@@ -75,6 +68,15 @@ class ChannelsLast(Backend):
         self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
+class Bfloat16(ChannelsLast):
+    """The same under autocast to bfloat16, in which matrices are multiplied faster."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The network's output."""
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return self.network(*arguments)
+
+
 class Compiled(ChannelsLast):
     """Computes it compiled by Inductor; under autocast to bfloat16 where the device computes that.
 
@@ -83,6 +85,9 @@ class Compiled(ChannelsLast):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
+        # Each number of dreams, and each part of them, is compiled by itself; past its limit torch compiles no more,
+        # and says nothing.
+        torch.compiler.config.recompile_limit = _SHAPES
         self._compiled = torch.compile(network, dynamic=False)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -200,7 +205,7 @@ def autotune_training(
 
 
 def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Sequence[Network]) -> float:
-    """The shortest of some tries; infinite where they cannot be compiled here."""
+    """The shortest of some tries; infinite where they cannot be compiled here, or take more memory than there is."""
     from torch._dynamo.exc import TorchDynamoException  # imports half of torch
 
     try:
@@ -208,6 +213,8 @@ def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Seque
             # diffusers asks for its torch's version through a cache.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
             return _seconds(work, networks, _TRIES)
+    except torch.OutOfMemoryError:
+        return inf
     except TorchDynamoException as error:
         warnings.warn(f"not compiled, so this is slower than it could be: {in_short(error)}", stacklevel=3)
         return inf

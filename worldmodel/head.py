@@ -9,6 +9,7 @@ from torch.nn import functional
 from worldmodel.actions import ActionEncoder
 from worldmodel.data.outcomes import Balance
 from worldmodel.head_config import HeadConfig
+from worldmodel.signs import draw_signs
 from worldmodel.spaces import ActionSpec
 
 _BINS = 41
@@ -98,7 +99,7 @@ class Head(nn.Module):
         """Rewards (float32, (batch,)) and ends (bool, (batch,)), both from the members' mean probabilities."""
         probabilities = self._reward_probabilities(outcome)
         if self.config.rewards == "sign":
-            rewards = torch.multinomial(probabilities, 1, generator=generator)[:, 0].float() - 1
+            rewards = draw_signs(probabilities, generator)
         else:
             rewards = symexp(probabilities @ self.bins)
         chance = self.end_probability(outcome)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -56,12 +57,14 @@ class LossWatch:
         Raises:
             UserError: If a loss is not finite.
         """
-        for batch, losses in self._seen:
+        seen, self._seen = self._seen, []
+        # All at once: to look at one loss after another would be to wait as often.
+        values = iter(torch.stack([loss for _, losses in seen for loss in losses.values()]).tolist() if seen else ())
+        for batch, losses in seen:
             self._updates += 1
-            for name, loss in losses.items():
-                if not math.isfinite(value := loss.item()):
+            for name in losses:
+                if not math.isfinite(value := next(values)):
                     self._stop(name, value, batch)
-        self._seen.clear()
 
     def _stop(self, name: str, value: float, batch: Kept) -> NoReturn:
         path = self._folder / f"{self._stage}-seed{self._seed}-update{self._updates}.safetensors"

@@ -323,14 +323,17 @@ def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, t
     monkeypatch.setattr(Dyna, "begin_anew", lambda self, weights: begun.append(weights) or begin_anew(self, weights))
     algorithm = made(imagine=replace(IMAGINE, afresh=True))
     algorithm.train()
-    algorithm.save_round(tmp_path / "round")
-    before = policy_of(algorithm)
+    saved = algorithm.save_to_path(tmp_path / "round")
+    before, model = policy_of(algorithm), model_of(algorithm)
     assert not begun
     algorithm.train()
     (weights,) = begun
     assert weights.keys() == before.keys()
     assert all(not np.array_equal(weights[name], before[name]) for name in weights if name.endswith("weight"))
-    algorithm.load_round(tmp_path / "round")
+    assert not same(model_of(algorithm), model)
+    algorithm.restore_from_path(saved)
+    assert same(model_of(algorithm), model) and same(dreams_of(algorithm), model), "RLlib alone keeps no world model"
+    assert same(policy_of(algorithm), before)
     algorithm.train()
     assert all(np.array_equal(begun[1][name], value) for name, value in weights.items()), "drawn from seed and round"
 

@@ -50,6 +50,15 @@ def test_a_learner_goes_on_with_what_was_saved(learner, tmp_path):
     assert all(np.array_equal(array, before[name]) for name, array in learner.weights().items())
 
 
+def test_a_gpu_that_is_not_meant_for_it_is_left_alone(tmp_path, monkeypatch):
+    """Ray hides it from nobody here."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    BufferWriter(tmp_path / "play", (SIZE, SIZE, 3), SPEC, 10_000)
+    learner = WorldModelLearner(CONFIG, MINIATURE.fit, SPEC, tmp_path / "play", 0, 1, on_gpu=False)
+    learner.save(tmp_path / "model")
+    learner.load(tmp_path / "model")
+
+
 def test_it_is_judged_on_held_out_play(learner):
     judgement = learner.judge(films=1)
     assert judgement.fidelity.adapter_off is None

@@ -97,7 +97,7 @@ def test_the_fastest_way_is_taken(monkeypatch, lowered, compiled, taken):
     network = Network()
     (way,) = autotune([network], work, COMPILED)
     assert type(way) is taken
-    assert lies_as_before(network) is (taken is not StandCompiled)
+    assert lies_as_before(network) is (taken is Network)
 
 
 @pytest.mark.usefixtures("without_bf16")
@@ -140,6 +140,15 @@ def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(monkeypat
     with pytest.warns(UserWarning, match="no compiler found"):
         (way,) = autotune([network], work, COMPILED)
     assert isinstance(way, StandLowered)
+    assert not lies_as_before(network)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_way_that_takes_more_memory_than_there_is_is_not_taken(monkeypatch):
+    for way in (StandLowered, StandCompiled):
+        monkeypatch.setattr(way, "error", torch.OutOfMemoryError("CUDA out of memory"))
+    network = Network()
+    assert autotune([network], work, COMPILED) == [network]
     assert lies_as_before(network)
 
 
@@ -225,6 +234,22 @@ def test_in_float32_a_faster_way_says_and_learns_the_same(monkeypatch, way):
     torch.testing.assert_close(gradient, plain, atol=1e-4, rtol=1e-4)
     fast.restore_layout()
     assert lies_as_before(network)
+
+
+def test_a_network_is_compiled_for_every_size_of_a_batch(monkeypatch):
+    """By itself torch gives up silently after eight."""
+    compiled, compile_ = [], torch.compile
+
+    def backend(graph, inputs):
+        compiled.append(len(inputs))
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda network, **how: compile_(network, backend=backend, **how))
+    torch._dynamo.reset()
+    way = Compiled(Network())
+    for size in range(1, 13):
+        way(torch.ones(size, 4, 8, 8))
+    assert len(compiled) == 12
 
 
 @pytest.mark.usefixtures("bf16")

@@ -237,7 +237,7 @@ class LatentLosses:
     def _draw_timesteps(self, batch: int, device: torch.device) -> Tensor:
         """A share of them those that the sampler uses, the others uniform."""
         sampler = self._model.sampler
-        used = sampler.timesteps.to(device)[torch.randint(len(sampler.timesteps), (batch,), device=device)]
+        used = sampler.timesteps_on(device)[torch.randint(len(sampler.timesteps), (batch,), device=device)]
         uniform = torch.randint(len(sampler.alphas_cumprod), (batch,), device=device)
         return torch.where(torch.rand(batch, device=device) < self._sampled_share, used, uniform)
 

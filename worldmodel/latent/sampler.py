@@ -66,7 +66,7 @@ class Sampler(Schedule):
             noise: Standard normal, (n, ...).
             expected: What is likely to be drawn, (n, ...); None: zero.
         """
-        solver, timesteps = self.scheduler, self._timesteps_on(noise.device)
+        solver, timesteps = self.scheduler, self.timesteps_on(noise.device)
         # The solver's own timesteps stay on the CPU: to read them from a GPU, as it does, would be to wait for it.
         solver.set_timesteps(self.steps)
         if hasattr(solver, "set_begin_index"):
@@ -80,7 +80,7 @@ class Sampler(Schedule):
         scaled, last = solver.scale_model_input(latents, solver.timesteps[-1]), timesteps[-1].expand(len(noise))
         return self.clean(scaled, predict(scaled, last), last)
 
-    def _timesteps_on(self, device: torch.device) -> Tensor:
+    def timesteps_on(self, device: torch.device) -> Tensor:
         """`timesteps`, brought to the device once."""
         if self._timesteps.device != device:
             self._timesteps = self.timesteps.to(device)

@@ -9,6 +9,7 @@ from worldmodel.actions import ActionEncoder
 from worldmodel.base import Step
 from worldmodel.pixel.blocks import Encoder
 from worldmodel.pixel.config import OutcomeConfig
+from worldmodel.signs import draw_signs
 from worldmodel.spaces import ActionSpec, FrameShape
 
 REWARDS = 3
@@ -78,7 +79,7 @@ class OutcomeNetwork(nn.Module):
 def drawn(outcome: Outcome, generator: torch.Generator | None) -> Step:
     """Reward and end of the last step, both sampled."""
     signs = outcome.rewards[:, -1].softmax(-1)
-    rewards = torch.multinomial(signs, 1, generator=generator)[:, 0].float() - 1
+    rewards = draw_signs(signs, generator)
     chance = outcome.ends[:, -1].softmax(-1)[:, 1]
     ends = torch.rand(chance.shape, generator=generator, device=chance.device) < chance
     return Step(rewards, ends, torch.zeros_like(rewards), chance, signs)
