@@ -7,6 +7,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from stock_rllib import COLUMNS, Stock
+from waits import waits
 
 from rl.dyna_config import DynaConfig
 from rl.gae import standardize
@@ -61,6 +62,16 @@ def test_the_loss_gets_what_stock_rllib_gives_it(kind):
     played = [torch.stack(player.env.unwrapped.executed) for player in (runner, stock.player)]
     torch.testing.assert_close(*played, check_dtype=False)
     assert all(runner.env.single_action_space.contains(action) for action in played[0].flatten(0, 1).numpy()), "bounds"
+
+
+def test_a_rollout_waits_as_often_however_long_it_is():
+    """For its report; a wait for each of its steps would take a GPU's time."""
+    runner = make_runner()
+    runner.imagine(4)
+    runner.imagine(8)
+    short = waits(lambda: runner.imagine(8))
+    runner.imagine(32)
+    assert waits(lambda: runner.imagine(32)) == short
 
 
 def test_the_first_step_of_a_dream_follows_its_first_observation():
