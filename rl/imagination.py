@@ -92,6 +92,16 @@ class ImaginationPPO(PPO):
         # A runner takes weights from learners only once they have made an update since the last time.
         self.runner.module.set_state(dict(weights))
 
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Go on from `save_to_path`, at once: RLlib's runner keeps weights that are newer than those it is given."""
+
+        def weights(learner: Learner, _: object = None) -> Any:
+            return learner.module[DEFAULT_MODULE_ID].get_state()
+
+        super().restore_from_path(path, *args, **kwargs)
+        (result,) = self.learner_group.foreach_learner(weights)
+        self.runner.module.set_state(result.get())
+
     def snapshot(self, spec: PolicySpec, real_steps: int = 0) -> PolicySnapshot:
         """The policy as it is now.
 
