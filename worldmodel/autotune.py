@@ -84,10 +84,12 @@ class Compiled(ChannelsLast):
     """
 
     def __init__(self, network: nn.Module) -> None:
+        from torch._dynamo import config  # imports half of torch
+
         super().__init__(network)
         # Each number of dreams, and each part of them, is compiled by itself; past its limit torch compiles no more,
         # and says nothing.
-        torch.compiler.config.recompile_limit = _SHAPES
+        config.recompile_limit = max(config.recompile_limit, _SHAPES)
         self._compiled = torch.compile(network, dynamic=False)
 
     def __call__(self, *arguments: Any) -> Any:
