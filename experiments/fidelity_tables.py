@@ -137,14 +137,17 @@ def promise_table(promise: Promise) -> Table:
 
 def alarms_table(rounds: Sequence[RoundAlarms]) -> Table:
     """What would be doubted of real play."""
-    columns = ("stretches of later play", "doubted as played (false alarms)", "doubted with a strange picture")
+    columns = ("games of later play", "steps doubted", "stretches doubted (false alarms)", "games doubted",
+               "stretches doubted with a strange picture")  # fmt: skip
     table = _columns("Doubt, of real play that came after the world model", "round", columns)
     for row in rounds:
-        shares = (row.alarms.real, row.alarms.strange) if row.alarms else (None, None)
-        table.add_row(str(row.round), str(row.alarms.stretches if row.alarms else 0), *map(_told, shares))
+        found = row.alarms
+        shares = (found.steps, found.real, found.whole, found.strange) if found else (None,) * 4
+        table.add_row(str(row.round), str(found.episodes if found else 0), *map(_told, shares))
     table.caption = (
-        f"A stretch is up to {STRETCH} steps; strange is the picture of another stretch, at one step of each. False"
-        " alarms should stay below 0.05; a doubt that tells nothing apart has both shares alike."
+        f"A stretch is up to {STRETCH} steps, as long as a dream; strange is the picture of another one, at one step of"
+        " each. False alarms should stay below 0.05; a doubt that tells nothing apart has these two shares alike. Of a"
+        " game one doubted step is enough."
     )
     return table
 

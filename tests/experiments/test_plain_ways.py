@@ -41,6 +41,7 @@ def small_model(family):
     for parameter in model.denoiser.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     # So that some dreams are cut out of doubt, some end, and others reach the horizon.
+    model.familiarity.rest.fill_(1.0)
     model.familiarity.limit.fill_(16.0)
     for member in model.head.members:
         member.out.bias.data[-1] = -2.0

@@ -1,14 +1,12 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from playing import SIZE, buffer_of, counted
+from playing import buffer_of, counted
 from tiny import random_segment, tiny
 
 from worldmodel.data.windows import WindowSampler, segment
-from worldmodel.latent.familiarity import Familiarity
-from worldmodel.latent.measures import measure_familiarity
+from worldmodel.doubt import measure_familiarity
+from worldmodel.familiarity import Familiarity
 
 SHAPE = (4, 4, 4)
 SPREAD = 3.0
@@ -81,40 +79,61 @@ def test_latents_smaller_than_the_number_of_directions_will_do():
     assert familiarity(play).square().mean().item() == pytest.approx(8, rel=0.1)
 
 
-def latents_of(model, reader):
-    def latents(windows):
-        seen = segment(reader, windows)
-        return replace(seen, latents=model.autoencoder.encode(seen.frames.flatten(0, 1)).unflatten(0, seen.mask.shape))
+def small(reader):
+    """The two pictures of a step, as the tests' `Familiarity` takes them."""
 
-    return latents
+    def pairs(windows):
+        play = segment(reader, windows)
+        return play.frames[:, :, :2, :2].permute(0, 1, 4, 2, 3) / 255
+
+    return pairs
+
+
+def pairs_of_nothing(windows):
+    raise AssertionError("nothing is to be learned from so little play")
 
 
 def test_it_is_learned_from_what_is_trained_on_and_limited_by_what_is_held_out(tmp_path, monkeypatch):
     reader = buffer_of(tmp_path, [counted(tag % 100) for tag in range(600)])
-    model, drawn = tiny(frame_size=SIZE), []
-    monkeypatch.setattr(Familiarity, "learn", lambda self, pairs: drawn.append(pairs))
-    monkeypatch.setattr("worldmodel.latent.measures.doubt_limit", lambda doubt, *where: len(doubt))
-    measure_familiarity(model, reader, latents_of(model, reader))
-    assert [part.shape[1:] for part in drawn] == [(2, *model.latent_shape)]
-    held_out = WindowSampler(reader, 1, 1, "held_out").num_steps
-    assert 0 < held_out < reader.num_steps / 5
-    assert model.doubt_limit == held_out
+    familiarity, looked, learned = Familiarity(3, 2, 2), [], []
+    monkeypatch.setattr(Familiarity, "learn", lambda self, pairs: learned.append((pairs.shape[1:], len(looked))))
+    monkeypatch.setattr("worldmodel.doubt.doubt_limit", lambda doubt, *where: len(doubt))
+
+    def pairs(windows):
+        looked.append(windows.frame_ids)
+        return small(reader)(windows)
+
+    measure_familiarity(familiarity, reader, pairs)
+    ((shape, before),) = learned
+    assert shape == (2, 3, 2, 2)
+    train, held_out = (WindowSampler(reader, 1, 1, split) for split in ("train", "held_out"))
+    for sampler, parts in ((train, looked[:before]), (held_out, looked[before:])):
+        assert np.isin(np.concatenate(parts), sampler.at(np.arange(sampler.num_steps)).frame_ids).all()
+    assert 0 < held_out.num_steps < reader.num_steps / 5
+    assert familiarity.limit == held_out.num_steps
 
 
 @pytest.mark.parametrize("episodes", [1, 2])
 def test_too_little_play_leaves_every_dream_believed(tmp_path, episodes):
     reader = buffer_of(tmp_path, [counted(tag) for tag in range(episodes)])
-    model = tiny(frame_size=SIZE)
-    measure_familiarity(model, reader, latents_of(model, reader))
-    assert model.doubt_limit == np.inf
+    familiarity = Familiarity(3, 64, 64)
+    assert reader.num_steps < familiarity.least_pairs
+    measure_familiarity(familiarity, reader, pairs_of_nothing)
+    assert familiarity.limit == np.inf
+
+
+def test_who_learned_nothing_doubts_nothing():
+    assert (Familiarity(*SHAPE)(pairs(5, 1)) == 0).all()
 
 
 def test_a_dream_is_doubted_by_its_last_two_pictures():
     model, windows = tiny(), random_segment()
+    model.familiarity.learn(torch.randn(100, 2, *model.latent_shape))
     begun = model.begin(windows.frames[:, : model.context], windows.actions[:, : model.context - 1],
                         windows.mask[:, : model.context])  # fmt: skip
     dream, step = model.step(begun, windows.actions[:, model.context - 1], torch.Generator().manual_seed(0))
     torch.testing.assert_close(step.doubt, model.familiarity(dream.latents[:, -2:]))
+    assert (step.doubt > 0).all()
     read = model.read(windows.frames[:, :3], windows.actions[:, :2], windows.mask[:, :3])
     seen = model.autoencoder.encode(windows.frames[:, 1:3].flatten(0, 1)).unflatten(0, (-1, 2))
     torch.testing.assert_close(read.doubt, model.familiarity(seen))

@@ -45,7 +45,8 @@ def late(seen):
 
 def test_one_who_knows_the_game_doubts_other_games_pictures_and_no_play(reader):
     found = alarms(Doubter(stranger), reader, since=2, seed=0)
-    assert (found.stretches, found.real, found.strange) == (len(NEW), 0.0, 1.0)
+    assert (found.episodes, found.stretches, found.strange) == (len(NEW), len(NEW), 1.0)
+    assert found.steps == found.real == found.whole == 0
 
 
 def test_one_doubted_step_is_enough(reader):
@@ -55,12 +56,14 @@ def test_one_doubted_step_is_enough(reader):
     assert 0 < sum(long) < len(long)
     assert found.real == pytest.approx(sum(long) / len(long))
     assert found.strange < found.real, "only one of a stretch's steps was struck"
+    lengths = np.array([length_of(tag) for tag in NEW])
+    assert found.steps == pytest.approx((lengths - np.floor(limit)).clip(0).sum() / lengths.sum())
 
 
 def test_who_always_doubts_or_never_does_tells_nothing_apart(reader):
     for limit, share in ((-1.0, 1.0), (1e9, 0.0)):
         found = alarms(Doubter(late, limit), reader, since=2, seed=0)
-        assert found.real == found.strange == share
+        assert found.steps == found.real == found.whole == found.strange == share
 
 
 def test_only_play_that_came_later_counts(reader):
@@ -72,4 +75,13 @@ def test_long_games_are_several_stretches(tmp_path, monkeypatch):
     monkeypatch.setattr("worldmodel.doubt.STRETCH", 3)
     found = alarms(Doubter(stranger), buffer_of(tmp_path, [counted(tag) for tag in NEW]), since=1, seed=0)
     assert found.stretches == sum(-(-length_of(tag) // 3) for tag in NEW)
+    assert found.episodes == len(NEW)
+
+
+def test_a_game_of_several_stretches_is_doubted_whole_for_one_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("worldmodel.doubt.STRETCH", 3)
+    limit = float(np.median([length_of(tag) for tag in NEW]))
+    found = alarms(Doubter(late, limit), buffer_of(tmp_path, [counted(tag) for tag in NEW]), since=1, seed=0)
+    assert found.whole == pytest.approx(np.mean([length_of(tag) > limit for tag in NEW]))
+    assert 0 < found.real < found.whole
     assert STRETCH == 64

@@ -55,6 +55,21 @@ def test_every_round_trains_both_networks(reader):
     assert fitter.trained_parameters() == sum(parameter.numel() for parameter in fitter.model.parameters())
 
 
+def test_a_fit_learns_what_is_familiar_and_how_far_held_out_play_strays(tmp_path):
+    reader = slides(tmp_path, [sliding(seed) for seed in range(400)])
+    fitter = fitting(reader, "denoiser")
+    assert fitter.model.doubt_limit == torch.inf
+    fitter.finish()
+    model, limit = fitter.model, fitter.model.doubt_limit
+    held_out = WindowSampler(reader, model.context, 1, "held_out")
+    play = segment(reader, held_out.at(np.arange(held_out.num_steps)))
+    real = model.read(play.frames, play.actions, play.mask).doubt
+    assert (real <= limit).float().mean() > 0.9
+    frames = play.frames.clone()
+    frames[:, -1] = torch.randint(256, frames[:, -1].shape, dtype=torch.uint8)
+    assert (model.read(frames, play.actions, play.mask).doubt > limit).all()
+
+
 @pytest.mark.parametrize("switch", [{}, {"accumulate": 3}, {"precision": "bf16"}, {"optimizer": "adafactor"}], ids=str)
 @pytest.mark.parametrize("stage", TRAINED)
 def test_a_stage_trains_its_network_and_nothing_else(reader, stage, switch):

@@ -93,6 +93,20 @@ def test_a_step_brings_picture_reward_end_and_doubt(spec, steps):
     assert model.observe(dream).dtype == torch.uint8
 
 
+def test_a_dream_is_doubted_by_its_last_two_frames():
+    model = tiny_pixel(frame_size=(24, 20))
+    model.familiarity.learn(torch.rand(100, 2, 3, 16, 16) * 2 - 1)
+    dream = from_nothing_done(model, torch.randint(256, (3, 4, 24, 20, 3), dtype=torch.uint8))
+    after, step = model.step(dream, torch.zeros(3, dtype=torch.long), seeded())
+    torch.testing.assert_close(step.doubt, model.doubt(after.frames[:, -2:]))
+    assert (step.doubt > 0).all()
+    frames = torch.randint(256, (3, 5, 24, 20, 3), dtype=torch.uint8)
+    read = model.read(frames, torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 5, dtype=torch.bool))
+    last = model.encode(frames[:, -2:]).permute(0, 1, 4, 2, 3)
+    torch.testing.assert_close(read.doubt, model.doubt(last))
+    assert not torch.equal(model.doubt(last), model.doubt(last.flip(1))), "the older comes first"
+
+
 @pytest.mark.parametrize("observation", ["frames", "latents"])
 def test_observations_have_the_shape_they_are_said_to(observation):
     model = tiny_pixel(frame_size=(12, 20))
@@ -152,7 +166,7 @@ def test_past_actions_in_another_order_lead_elsewhere():
 def test_rewards_and_ends_are_drawn_at_the_rate_that_is_told():
     shares = torch.tensor([0.2, 0.5, 0.3])
     outcome = Outcome(shares.log().expand(20_000, 1, 3), torch.tensor([0.9, 0.1]).log().expand(20_000, 1, 2))
-    step = drawn(outcome, seeded())
+    step = drawn(outcome, torch.zeros(20_000), seeded())
     signs = [(step.rewards == sign).float().mean().item() for sign in (-1, 0, 1)]
     assert signs == pytest.approx(shares.tolist(), abs=0.01)
     assert step.terminated.float().mean().item() == pytest.approx(0.1, abs=0.01)

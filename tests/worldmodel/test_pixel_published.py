@@ -51,9 +51,15 @@ def test_its_sizes_are_the_published_ones(model):
 
 
 def test_every_tensor_of_the_file_is_used(published):
-    own = [name for name in published.world_model.state_dict() if "bounds" not in name]
+    own = [name for name in published.world_model.state_dict() if "bounds" not in name and "familiarity" not in name]
     assert len(own) + len(published.policy) == len(SHAPES)
     assert set(published.policy) == {name.removeprefix("actor_critic.") for name in SHAPES if "actor_" in name}
+
+
+def test_it_has_no_doubt_since_nobody_told_what_is_familiar(model):
+    pairs = torch.rand(3, 2, 3, 64, 64) * 2 - 1
+    assert model.doubt(pairs).tolist() == [0, 0, 0]
+    assert model.doubt_limit == torch.inf
 
 
 def test_it_is_told_of_the_same_noise(model):

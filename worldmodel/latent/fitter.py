@@ -15,13 +15,14 @@ from worldmodel.data.outcomes import OutcomeSampler
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment, join
 from worldmodel.data.windows import Windows, WindowSampler
+from worldmodel.doubt import measure_familiarity
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.latent.adapter import recompute_activations
 from worldmodel.latent.dreamed_steps import PAST, SEEN, dream_steps
 from worldmodel.latent.hard_steps import HardSteps
 from worldmodel.latent.latent_cache import LatentCache
 from worldmodel.latent.losses import LatentLosses
-from worldmodel.latent.measures import measure_familiarity, measure_left_out, measure_recall
+from worldmodel.latent.measures import measure_left_out, measure_recall
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.pictures import PictureBatch, Pictures
 from worldmodel.latent.unroll import Unroll, Unrolls
@@ -149,7 +150,7 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
         if self._stage.makes_motion and self.model.config.scatter:
             measure_left_out(self.model, self._reader, self._segment)
         if self._fits_head:
-            measure_familiarity(self.model, self._reader, self._segment)
+            measure_familiarity(self.model.familiarity, self._reader, self._latents)
         if self._stage.makes_latents:
             self._measure(*self.raw_pairs())
 
@@ -326,6 +327,9 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
         moved = torch.rand(len(segment.mask), 1, 1, 1, 1, device=self._device) < self.model.config.shift
         return replace(segment, latents=torch.where(moved, segment.beside, segment.latents), beside=None)
 
+    def _latents(self, windows: Windows) -> Tensor:
+        return self._cache[torch.from_numpy(windows.frame_ids).to(self._device)]
+
     def _segment(self, windows: Windows) -> Segment:
         device = self._device
         return Segment(
@@ -336,7 +340,7 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
             truncated=torch.from_numpy(windows.truncated).to(device),
             mask=torch.from_numpy(windows.mask).to(device),
             context=windows.context,
-            latents=self._cache[torch.from_numpy(windows.frame_ids).to(device)],
+            latents=self._latents(windows),
         )
 
 

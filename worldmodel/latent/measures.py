@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
 from worldmodel.data.windows import Windows, WindowSampler
-from worldmodel.doubt import doubt_limit
 from worldmodel.latent.dreamed_steps import PAST, dream_steps, ends_recalled
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.scatter import left_out
@@ -19,10 +17,6 @@ Latents = Callable[[Windows], Segment]
 
 _COMPARED = 1024
 """steps by which it is measured what predictions leave out"""
-_FAMILIAR = 4096
-"""steps that teach what is familiar"""
-_DOUBTED, _DOUBT_BATCH = 8192, 512
-"""steps whose doubt is measured, the newest, and how many at a time"""
 _FEWEST_ENDS, _RECALLED = 10, 256
 """ends that it takes to tell how well ends are dreamed, and the most that are looked at, the newest"""
 
@@ -41,25 +35,6 @@ def measure_left_out(model: LatentWorldModel, reader: BufferReader, latents: Lat
     generator = torch.Generator(seen.device).manual_seed(0)
     drawn, again = (model.draw(seen, history, generator) for _ in range(2))
     model.left_out.copy_(left_out(windows.latents[:, context], drawn, again, seen[:, -1]))
-
-
-@torch.no_grad()
-def measure_familiarity(model: LatentWorldModel, reader: BufferReader, latents: Latents) -> None:
-    """Learn what is familiar from the play that is trained on, and how far from it play strays that is held out."""
-    train, held_out = (WindowSampler(reader, 1, 1, split) for split in ("train", "held_out"))
-    familiarity = model.familiarity
-    if train.num_steps < familiarity.least_pairs or not held_out.num_steps:
-        return
-    familiarity.learn(_pairs(latents(train.sample(_FAMILIAR, np.random.default_rng(0)))))
-    steps = np.arange(held_out.num_steps)[-_DOUBTED:]
-    parts = np.split(steps, range(_DOUBT_BATCH, len(steps), _DOUBT_BATCH))
-    doubt = [familiarity(_pairs(latents(held_out.at(part)))).cpu().numpy() for part in parts]
-    familiarity.limit.fill_(doubt_limit(np.concatenate(doubt), *held_out.where(steps)))
-
-
-def _pairs(segment: Segment) -> Tensor:
-    assert segment.latents is not None
-    return segment.latents
 
 
 def measure_recall(model: LatentWorldModel, reader: BufferReader, latents: Latents, longest: int) -> float | None:

@@ -15,6 +15,7 @@ from worldmodel.actions import where_known
 from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
 from worldmodel.errors import UserError
+from worldmodel.familiarity import Familiarity
 from worldmodel.head import Head
 from worldmodel.latent.adapter import attach, check_adapter, fused_weights, is_attached
 from worldmodel.latent.autoencoder import Autoencoder
@@ -22,7 +23,6 @@ from worldmodel.latent.bases import Base, make_base
 from worldmodel.latent.conditioning import Conditioning, classifier_free_guidance
 from worldmodel.latent.config import LatentConfig, latent_size
 from worldmodel.latent.denoiser import condition, plain_denoiser
-from worldmodel.latent.familiarity import Familiarity
 from worldmodel.latent.origin import Origin
 from worldmodel.latent.own_base import adopt
 from worldmodel.latent.sampler import Sampler, build_sampler

@@ -18,16 +18,23 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Alarms:
-    """Which stretches of play are doubted; each as long as in `worldmodel.doubt`.
+    """How much of real play is doubted; stretches are as long as in `worldmodel.doubt`.
 
     Attributes:
-        stretches: How many there were.
-        real: Share of them in which some step is doubted: false alarms.
-        strange: The same share, of one step of each stretch, any, that brings the picture of another stretch.
+        episodes: How many there were.
+        stretches: Of how many stretches.
+        steps: Share of their steps that are doubted.
+        real: Share of stretches in which some step is doubted: the false alarms by which the limit is set, since no
+            dream of the presets is longer.
+        whole: Share of episodes in which some step is doubted; the longer they are the more.
+        strange: Share of stretches in which a step, any, is doubted when it brings the picture of another stretch.
     """
 
+    episodes: int
     stretches: int
+    steps: float
     real: float
+    whole: float
     strange: float
 
 
@@ -42,14 +49,23 @@ def alarms(model: WorldModel, reader: BufferReader, since: int, seed: int) -> Al
         return None
     episode, time = sampler.where(steps)
     play = (segment(reader, sampler.at(part)) for part in _batches(steps))
-    largest = largest_by_stretch(_doubt(model, play), episode, time)
+    doubt, limit = _doubt(model, play), float(model.doubt_limit)
+    largest = largest_by_stretch(doubt, episode, time)
+    doubted = doubt > limit
+    whole = len(np.unique(episode[doubted])) / len(np.unique(episode))
 
     order = np.random.default_rng(seed).permutation(len(steps))
     _, first = np.unique(stretches(episode, time)[order], return_index=True)
     struck = segment(reader, sampler.at(steps[order[first]]))
-    doubt = _doubt(model, [_with_pictures_of_others(struck)])
-    limit = float(model.doubt_limit)
-    return Alarms(len(largest), float(np.mean(largest > limit)), float(np.mean(doubt > limit)))
+    strange = _doubt(model, [_with_pictures_of_others(struck)])
+    return Alarms(
+        episodes=len(np.unique(episode)),
+        stretches=len(largest),
+        steps=float(doubted.mean()),
+        real=float(np.mean(largest > limit)),
+        whole=whole,
+        strange=float(np.mean(strange > limit)),
+    )
 
 
 def _played_since(reader: BufferReader, sampler: WindowSampler, number: int) -> NDArray[np.int64]:

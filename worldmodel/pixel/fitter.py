@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from worldmodel.autotune import Backend, Network, autotune_training
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.segment import Segment
-from worldmodel.data.windows import WindowSampler, segment
+from worldmodel.data.windows import Windows, WindowSampler, segment
+from worldmodel.doubt import measure_familiarity
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.optimization import Optimization
 from worldmodel.pixel.losses import PixelLosses
@@ -65,8 +66,10 @@ class PixelFitter(Updates[Segment]):
         self._watch = LossWatch(stage.name, seed, self._failures, patient=self._device.type != "cpu")
 
     def finish(self) -> None:
-        """End the stage: adopt the averaged weights."""
+        """End the stage: adopt the averaged weights, and after the first learn what is familiar."""
         self._optimization.copy_ema()
+        if self._stage.name == "denoiser":
+            measure_familiarity(self.model.familiarity, self._reader, self._small)
         if isinstance(backend := self._backends.get(self._stage.name), Backend):
             backend.restore_layout()
         self.model.eval()
@@ -102,6 +105,10 @@ class PixelFitter(Updates[Segment]):
         """A batch for the stage."""
         sampler = self._denoised if self._stage.name == "denoiser" else self._judged
         return segment(self._reader, sampler.sample(self.config.batch_size, self._rng)).to(self._device)
+
+    def _small(self, windows: Windows) -> Tensor:
+        play = segment(self._reader, windows).to(self._device)
+        return self.model.small(self.model.seen(play.frames, play.mask))
 
     def _losses_in_parts(self, batch: Segment) -> Iterator[dict[str, Tensor]]:
         denoises = self._stage.name == "denoiser"

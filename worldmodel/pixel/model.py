@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from worldmodel.actions import where_known
 from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.segment import Segment
+from worldmodel.familiarity import Familiarity
 from worldmodel.pixel.config import PixelConfig
 from worldmodel.pixel.denoiser import Denoiser
 from worldmodel.pixel.outcomes import Memory, OutcomeNetwork, drawn
@@ -16,6 +18,8 @@ from worldmodel.pixel.sampler import sample, sigmas
 from worldmodel.spaces import ActionSpec, Observation
 
 _ENCODER = "pixels from -1 to 1"
+_SMALL = 16
+"""cells on a side of a frame whose familiarity is told"""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,10 @@ class PixelDream(Dream):
 
 
 class PixelWorldModel(WorldModel):
-    """The world model of DIAMOND (Alonso et al., 2024): denoiser and outcome network.
+    """The world model of DIAMOND (Alonso et al., 2024): denoiser and outcome network; and what is familiar to them.
 
-    It has no encoder: what it calls latents are the pixels themselves, from -1 to 1.
+    It has no encoder: what it calls latents are the pixels themselves, from -1 to 1. Doubt of its dreams is ours, not
+    DIAMOND's: a published model has none.
     """
 
     unknown: Tensor
@@ -54,6 +59,7 @@ class PixelWorldModel(WorldModel):
         self.context = config.context
         self.denoiser = Denoiser(config, action_spec)
         self.outcomes = OutcomeNetwork(config.outcomes, config.frame_shape, action_spec)
+        self.familiarity = Familiarity(3, *(min(side, _SMALL) for side in config.frame_shape[:2]))
         self.register_buffer("unknown", torch.from_numpy(action_spec.unknown), persistent=False)
         self.register_buffer("sigmas", sigmas(config.sampler), persistent=False)
 
@@ -61,6 +67,11 @@ class PixelWorldModel(WorldModel):
     def networks(self) -> tuple[nn.Module, ...]:
         """See `WorldModel.networks`."""
         return self.denoiser, self.outcomes
+
+    @property
+    def doubt_limit(self) -> Tensor:
+        """See `WorldModel.doubt_limit`; measured on held-out play after every fit."""
+        return self.familiarity.limit
 
     @torch.no_grad()
     def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> PixelDream:
@@ -78,13 +89,14 @@ class PixelWorldModel(WorldModel):
         newest = torch.cat([dream.frames[:, -1:], following], dim=1)
         outcome, memory = self.backend_of(self.outcomes)(newest, actions[:, None], Memory(dream.hidden, dream.cell))
         after = PixelDream(torch.cat([dream.frames[:, 1:], following], dim=1), history[:, 1:], *memory)
-        return after, drawn(outcome, generator)
+        return after, drawn(outcome, self.doubt(newest), generator)
 
     @torch.no_grad()
     def read(self, frames: Tensor, actions: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Step:
         """See `WorldModel.read`; the steps before the newest fill the outcome network's memory."""
-        outcome, _ = self.outcomes(self.seen(frames, mask), self.known(actions, mask))
-        return drawn(outcome, generator)
+        seen = self.seen(frames, mask)
+        outcome, _ = self.outcomes(seen, self.known(actions, mask))
+        return drawn(outcome, self.doubt(seen[:, -2:]), generator)
 
     @torch.no_grad()
     def imagine(self, context: Tensor, history: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -102,6 +114,16 @@ class PixelWorldModel(WorldModel):
             return self.denoiser.clean(noisy, say(noisy, sigma, context, history), sigma)
 
         return sample(denoise, noise, self.sigmas)
+
+    def doubt(self, pairs: Tensor) -> Tensor:
+        """How strange two frames in a row are, (batch,); (batch, 2, 3, height, width), from -1 to 1."""
+        return self.familiarity(self.small(pairs))
+
+    def small(self, pairs: Tensor) -> Tensor:
+        """Such frames as their familiarity is told by: means of their cells."""
+        height, width, _ = self.frame_shape
+        cells = min(height, _SMALL), min(width, _SMALL)
+        return adaptive_avg_pool2d(pairs.flatten(0, 1), cells).unflatten(0, pairs.shape[:2])
 
     def observe(self, dream: Dream, observation: Observation = "frames") -> Tensor:
         """See `WorldModel.observe`."""

@@ -76,13 +76,13 @@ class OutcomeNetwork(nn.Module):
         return Memory(nothing, nothing.clone())
 
 
-def drawn(outcome: Outcome, generator: torch.Generator | None) -> Step:
-    """Reward and end of the last step, both sampled."""
+def drawn(outcome: Outcome, doubt: Tensor, generator: torch.Generator | None) -> Step:
+    """Reward and end of the last step, both sampled, beside its doubt, (batch,)."""
     signs = outcome.rewards[:, -1].softmax(-1)
     rewards = draw_signs(signs, generator)
     chance = outcome.ends[:, -1].softmax(-1)[:, 1]
     ends = torch.rand(chance.shape, generator=generator, device=chance.device) < chance
-    return Step(rewards, ends, torch.zeros_like(rewards), chance, signs)
+    return Step(rewards, ends, doubt, chance, signs)
 
 
 def init_lstm(lstm: nn.LSTM | nn.LSTMCell) -> None:

@@ -52,7 +52,9 @@ def read_published(path: Path, names: tuple[str, ...] = ()) -> Published:
         actions = len(ours["outcomes.act_emb.lookup.weight"]) - 1
         # The floor is what they were trained with, though it darkens every frame by half a level.
         model = PixelWorldModel(PixelConfig(quantise="floor"), _spec(path, actions, names))
-        model.load_state_dict(ours)
+        # What is familiar to them they do not tell.
+        model.denoiser.load_state_dict(without_prefix(ours, "denoiser."))
+        model.outcomes.load_state_dict(without_prefix(ours, "outcomes."))
     except (KeyError, RuntimeError) as error:
         raise UserError(
             f"{path} is no Atari model as DIAMOND publishes them ({in_short(error)}): take one of atari_100k/models."

@@ -19,7 +19,7 @@ from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.plain import from_plain, to_plain
 from worldmodel.spaces import ActionSpec
 
-FORMAT = 1
+FORMAT = 2
 _WEIGHTS = "model.safetensors"
 
 
