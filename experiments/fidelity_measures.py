@@ -13,9 +13,10 @@ from experiments.config import read_config
 from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.progress import ConsoleProgress
 from experiments.provenance import commit, machine
+from rl.correlation import correlate
 from rl.policies import load_policy
 from rl.promise import Promise, Promises
-from rl.ranking import Arena, Standing, contenders, correlate
+from rl.ranking import Arena, Standing, contenders
 from rl.round_report import Film, load_report
 from rl.run_folder import finished_rounds
 from rl.settings import Settings

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from rl.correlation import Correlation
 from rl.promise import Promise
-from rl.ranking import Correlation, Standing
+from rl.ranking import Standing
 from rl.round_report import RoundReport
 from worldmodel.metrics.alarms import Alarms
 from worldmodel.metrics.control import Controllability

@@ -7,8 +7,9 @@ from rich.table import Table
 
 from experiments.fidelity_results import FidelityResults, RoundAlarms, TrainingGap
 from experiments.table import new_table
+from rl.correlation import Correlation
 from rl.promise import Promise
-from rl.ranking import Correlation, Standing
+from rl.ranking import Standing
 from rl.statistics import Evaluation
 from worldmodel.doubt import STRETCH
 from worldmodel.metrics.control import Controllability
@@ -106,12 +107,16 @@ def standings_table(standings: Sequence[Standing], correlation: Correlation) -> 
     for standing in standings:
         both = (cell for judged in (standing.real, standing.dreamed) for cell in _judged(judged))
         table.add_row(standing.name, *both, f"{standing.gap:+.1f}")
-    pearson, spearman, chance = map(_told, (correlation.pearson, correlation.spearman, correlation.chance))
-    table.caption = (
-        f"{len(standings)} players: correlation {pearson}, of their ranks {spearman}; of all ways to pair the same"
-        f" returns at random, a share of {chance} correlates as well."
-    )
+    table.caption = f"{len(standings)} players: {_paired(correlation)}."
     return table
+
+
+def _paired(correlation: Correlation) -> str:
+    pearson, spearman, chance = map(_told, (correlation.pearson, correlation.spearman, correlation.chance))
+    return (
+        f"correlation {pearson}, of their ranks {spearman}; of all ways to pair the same returns at random, a share of"
+        f" {chance} correlates as well"
+    )
 
 
 def promise_table(promise: Promise) -> Table:
@@ -130,7 +135,7 @@ def promise_table(promise: Promise) -> Table:
     table.caption = (
         f"All three from the same {promise.moments} moments of the agent's real games. A last row above the first is"
         " a promise that the game does not keep; where the second is right, the agent has found what the dream gets"
-        " wrong."
+        f" wrong. Of the same actions, moment by moment: {_paired(promise.paired)}."
     )
     return table
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from envs.pool import StartPool, fill_pool
+from rl.correlation import Correlation, correlate
 from rl.dream_play import dreamer, glimpses, remembered
 from rl.players import Glimpse
 from rl.policies import PolicySnapshot
@@ -64,6 +65,7 @@ class Promise:
         real: What the real game paid.
         replayed: What the dream pays for the actions that it took in the real game.
         dreamed: What the dream pays for those that it takes there.
+        paired: Of `real` and `replayed`, moment by moment: their means may be right in a dream that is nowhere so.
     """
 
     player: str
@@ -72,6 +74,7 @@ class Promise:
     real: ReturnCurve
     replayed: ReturnCurve
     dreamed: ReturnCurve
+    paired: Correlation
 
 
 class Promises:
@@ -121,8 +124,12 @@ class Promises:
         replayed = self._dream(pool, lambda step: actions[:, step], _nobody)
         dreamed = self._played(pool, policy, rng)
         horizons = tuple(-(-self._horizon * part // _PARTS) for part in range(1, _PARTS + 1))
-        curves = (ReturnCurve.of(rewards, horizons) for rewards in (real, replayed, dreamed))
-        return Promise(name, horizons, self._moments, *curves)
+
+        def curve(rewards: NDArray[np.float32]) -> ReturnCurve:
+            return ReturnCurve.of(rewards, horizons)
+
+        paired = correlate(replayed.sum(1).tolist(), real.sum(1).tolist())
+        return Promise(name, horizons, self._moments, curve(real), curve(replayed), curve(dreamed), paired)
 
     def _pool(self, starts: Starts, policy: PolicySnapshot) -> StartPool:
         return fill_pool(self._model, starts, policy.spec.observation, remembered(policy.spec), self._device)

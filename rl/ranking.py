@@ -1,12 +1,10 @@
 """Whether the dream ranks players as the real game does: the returns of the same policies in both."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import PermutationMethod, pearsonr, spearmanr
 
 from envs.neural_vector import NeuralVectorEnv
 from rl.dream_play import dreamer, play_once, remembered
@@ -21,8 +19,6 @@ from worldmodel.families import load_world_model
 from worldmodel.spaces import Observation
 
 _ENVS = 8
-_PAIRINGS = 5040
-"""ways to pair dreamed with real returns that are tried: all of them for up to 7 players"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +48,6 @@ class Standing:
     def gap(self) -> float:
         """How much more the dream pays than the real game, in mean returns."""
         return self.dreamed.mean - self.real.mean
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """How alike two lists of mean returns order the same players.
-
-    Attributes:
-        pearson: Linear correlation; None of fewer than three players, or where all do equally well.
-        spearman: That of the ranks, or None.
-        chance: The baseline: of all ways to pair the same returns at random, the share that correlates as well.
-    """
-
-    pearson: float | None
-    spearman: float | None
-    chance: float | None
 
 
 class Arena:
@@ -155,14 +136,3 @@ def untrained(spec: PolicySpec, seed: int) -> PolicySnapshot:
         torch.manual_seed(seed)
         state = spec.build().get_state()
     return PolicySnapshot(spec, {name: np.asarray(value) for name, value in state.items()})
-
-
-def correlate(dreamed: Sequence[float], real: Sequence[float]) -> Correlation:
-    """Correlate the mean returns of the same players in the dream and in the real game."""
-    if len(real) < 3 or np.ptp(dreamed) == 0 or np.ptp(real) == 0:
-        return Correlation(None, None, None)
-    # Of few players all pairings are tried.
-    pairings = PermutationMethod(n_resamples=_PAIRINGS, rng=np.random.default_rng(0))
-    pearson = pearsonr(dreamed, real, alternative="greater", method=pairings)
-    spearman = spearmanr(dreamed, real)
-    return Correlation(float(pearson.statistic), float(spearman.statistic), float(pearson.pvalue))

@@ -42,6 +42,7 @@ class Flatterer(CountingWorldModel):
 def test_a_perfect_dream_promises_what_the_game_keeps(tmp_path, action):
     kept = promises(tmp_path).ask("always", biased(SEEN, 99.0 * np.eye(NUM_ACTIONS)[action]), 3, 60)
     assert kept.real == kept.replayed == kept.dreamed
+    assert kept.paired.pearson == pytest.approx(1) and kept.paired.chance < 0.01
     assert kept.horizons == (2, 3, 5, 6)
     assert len(kept.real.means) == 4 and list(kept.real.means) == sorted(kept.real.means)
     assert kept.real.low < kept.real.means[-1] < kept.real.high
@@ -56,6 +57,34 @@ def test_in_a_perfect_dream_the_same_actions_bring_the_same(tmp_path):
 def test_a_dream_that_flatters_is_found_out(tmp_path):
     kept = promises(tmp_path, Flatterer(CONTEXT, SIZE)).ask("by chance", snapshot(SEEN), 3, 60)
     assert kept.replayed.means[-1] - kept.real.means[-1] == pytest.approx(HORIZON / 2, abs=1)
+
+
+class Still(CountingWorldModel):
+    """Never moves on, and so pays every step what it pays the first."""
+
+    def step(self, dream, actions, generator=None):
+        _, outcome = super().step(dream, actions, generator)
+        return dream, outcome
+
+
+def test_a_frozen_dream_is_found_out(tmp_path):
+    kept = promises(tmp_path, Still(CONTEXT, SIZE)).ask("by chance", snapshot(SEEN), 3, 60)
+    assert kept.real.low <= kept.replayed.means[-1] <= kept.real.high, "its mean alone would not tell"
+    assert kept.paired.pearson < 0.9
+
+
+class Deaf(CountingWorldModel):
+    """Tells of every dream what another one brings."""
+
+    def step(self, dream, actions, generator=None):
+        after, outcome = super().step(dream, actions, generator)
+        return after, replace(outcome, rewards=outcome.rewards.roll(1, 0), terminated=outcome.terminated.roll(1, 0))
+
+
+def test_a_dream_of_other_moments_pays_the_same_on_average_and_not_moment_by_moment(tmp_path):
+    kept = promises(tmp_path, Deaf(CONTEXT, SIZE)).ask("by chance", snapshot(SEEN), 3, 60)
+    assert kept.replayed.means[-1] == pytest.approx(kept.real.means[-1], rel=0.1)
+    assert kept.paired.pearson < 0.5 and kept.paired.chance > 0.01
 
 
 def test_a_dream_that_pays_signs_is_held_against_signs(tmp_path):

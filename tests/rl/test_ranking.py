@@ -11,11 +11,12 @@ from test_policies import LATENTS, biased, snapshot
 
 from envs.neural_vector import NeuralVectorEnv
 from rl import ranking
+from rl.correlation import correlate
 from rl.dream_play import play_once
 from rl.evaluator import Evaluator
 from rl.players import Player, View
 from rl.policies import RandomPolicy
-from rl.ranking import Arena, Contender, Standing, correlate, untrained
+from rl.ranking import Arena, Contender, Standing, untrained
 from rl.statistics import Evaluation
 from worldmodel import families
 from worldmodel.data.starts import Starts
