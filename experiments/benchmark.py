@@ -17,6 +17,7 @@ from experiments.provenance import commit, hardware
 from experiments.speed.agent import MODULES, SHAPES, Learned, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
 from experiments.speed.judging import LEARNING, Judged, measure_judging
+from experiments.speed.memory import MemoryWatch
 from experiments.speed.precision import measure_precision, open_playable
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
 from experiments.speed.record import Benchmark, Origin, read_benchmark
@@ -90,9 +91,9 @@ def main(arguments: Sequence[str]) -> int:
     benchmark = _begun(options)
     origin = _origin(options, as_typed(PROGRAM, arguments))
     for part in options.parts:
-        with ConsoleProgress(console).phase(part, options.size(part)) as advance:
+        with ConsoleProgress(console).phase(part, options.size(part)) as advance, MemoryWatch() as memory:
             for grown in MEASURES[part](options, benchmark, origin.roofline):
-                benchmark = replace(grown, origins={**grown.origins, part: origin})
+                benchmark = replace(grown, origins={**grown.origins, part: replace(origin, memory_mb=memory.peak_mb)})
                 write_json(options.path, asdict(benchmark))
                 advance(1)
     for table in tables(benchmark):

@@ -30,11 +30,13 @@ class Origin:
         command: What measured them.
         commit: Of the code.
         roofline: What the device did at most in that hour; their limits are by it.
+        memory_mb: The most memory that the benchmark held meanwhile, with the processes of the part; None in old files.
     """
 
     command: str
     commit: str
     roofline: Roofline
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,18 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 def _limits(benchmark: Benchmark) -> Table:
     table = _numbers(
-        "What this device did at most, a second", "as it was for", "float32, GFLOP", "bfloat16, GFLOP", "copied, GB"
+        "What this device did at most, a second",
+        "as it was for",
+        "float32, GFLOP",
+        "bfloat16, GFLOP",
+        "copied, GB",
+        "memory of the part, MB",
     )
     for part, origin in benchmark.origins.items():
         roofline = origin.roofline
         rates = (f"{rate / _GIGA:,.0f}" for rate in (roofline.float32, roofline.bfloat16))
-        table.add_row(part, *rates, f"{roofline.bandwidth / _GIGA:,.1f}")
+        held = "" if origin.memory_mb is None else f"{origin.memory_mb:,.0f}"
+        table.add_row(part, *rates, f"{roofline.bandwidth / _GIGA:,.1f}", held)
     table.caption = ", ".join(f"{name} {value}" for name, value in benchmark.machine.items() if value != "")
     return table
 

@@ -87,6 +87,7 @@ def test_what_is_measured_is_printed_and_kept_and_more_is_added(tmp_path, capsys
     assert both.machine["torch"] == torch.__version__
     assert both.origins["buffer"] == first.origins["buffer"], "each part keeps the command that measured it"
     assert both.origins["latent"].command.endswith("--parts latent")
+    assert all(origin.memory_mb > 50 for origin in both.origins.values())
     shown = capsys.readouterr().out
     assert "Real play" in shown and "Imagined steps a second" in shown and "denoising" in shown
 
