@@ -18,6 +18,7 @@ from experiments.speed.agent import MODULES, SHAPES, Learned, measure_agents
 from experiments.speed.imagination import ImaginationSettings, measure_imagination
 from experiments.speed.judging import LEARNING, Judged, measure_judging
 from experiments.speed.memory import MemoryWatch
+from experiments.speed.paths import MEASURED, Ablated, measure_paths
 from experiments.speed.precision import measure_precision, open_playable
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
 from experiments.speed.record import Benchmark, Origin, read_benchmark
@@ -33,7 +34,7 @@ from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
 
 PROGRAM = "python experiments/benchmark.py"
-Part = Literal["games", "buffer", "training", "latent", "pixel", "agents", "round", "judging", "precision"]
+Part = Literal["games", "buffer", "training", "latent", "pixel", "paths", "agents", "round", "judging", "precision"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -71,6 +72,7 @@ class Options:
             "training": len(FAMILIES),
             "latent": len(dreams.latent_calls) * len(dreams.numbers),
             "pixel": len(dreams.pixel_calls) * len(dreams.numbers),
+            "paths": len(MEASURED),
             "agents": len(MODULES) * len(SHAPES),
             "judging": len(LEARNING),
         }
@@ -167,6 +169,13 @@ def _dreams(family: Family) -> Measure:
     return measure
 
 
+def _paths(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
+    paths: tuple[Ablated, ...] = ()
+    for ablated in measure_paths(options.seconds, options.device, options.imagination.steps_ahead):
+        paths = (*paths, ablated)
+        yield replace(so_far, paths=paths)
+
+
 def _agents(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
     if options.device == "cuda":
         # They all learn on the CPU, and their figures would be taken for a GPU's.
@@ -202,6 +211,7 @@ MEASURES: dict[Part, Measure] = {
     "training": _training,
     "latent": _dreams("latent"),
     "pixel": _dreams("pixel"),
+    "paths": _paths,
     "agents": _agents,
     "round": _round,
     "judging": _judging,

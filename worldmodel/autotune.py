@@ -107,12 +107,12 @@ class Chunked:
 
     def __init__(self, backend: Network, parts: int) -> None:
         """Let `backend`, whose arguments and output are tensors, the batch first, compute so many parts."""
-        self._backend, self._parts = backend, parts
+        self.backend, self.parts = backend, parts
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         """The network's output."""
-        parts = zip(*(argument.tensor_split(self._parts) for argument in arguments), strict=True)
-        return torch.cat([self._backend(*part) for part in parts])
+        parts = zip(*(argument.tensor_split(self.parts) for argument in arguments), strict=True)
+        return torch.cat([self.backend(*part) for part in parts])
 
 
 def autotune(

@@ -121,7 +121,7 @@ class DreamBench:
         self._family, self._model, self._dreams, self._device = family, model, dreams, device
         self._length = _ROLLOUT[family]
         observation = SEES[family]
-        self.ours = make_runner(_fused(model), dreams, observation, steps_ahead, device)
+        self.ours = make_runner(fused(model), dreams, observation, steps_ahead, device)
         self.ours.imagine(self._length)
         pool = fill_pool(model, random_starts(model), observation, _STACK, torch.device(device))
         self._setting = Setting(model, self.ours.module, pool, dreams, _HORIZON, observation)
@@ -134,26 +134,20 @@ class DreamBench:
 
     def measured(self, calls: int, seconds: float, roofline: Roofline, compiled: bool) -> Imagined:
         """Every way, each for some seconds; `compiled`: the plain one with its networks compiled, too."""
-        ways: dict[str, Callable[[], int]] = {"plain": self._turn(self.plain.imagine)}
+        imagines: dict[str, Callable[[int], object]] = {"plain": self.plain.imagine}
         if compiled:
-            ways["plain, compiled"] = self._turn(PlainDreams(self._setting, 0, _compiled(self._model)).imagine)
-        ways["ours"] = self._turn(self.ours.imagine)
+            imagines["plain, compiled"] = PlainDreams(self._setting, 0, _compiled(self._model)).imagine
+        imagines["ours"] = self.ours.imagine
+        ways = {name: turn_of(imagine, self._family, self._dreams) for name, imagine in imagines.items()}
         rates = in_turns(ways, seconds, self._device)
         least = roofline.seconds(self._work())
         memory = memory_mb(ways["ours"], self._device)
         return Imagined(self._family, calls, self._dreams, rates, self._split(), memory, self._dreams / least)
 
-    def _turn(self, imagine: Callable[[int], object]) -> Callable[[], int]:
-        def turn() -> int:
-            imagine(self._length)
-            return self._length * self._dreams
-
-        return turn
-
     def _work(self) -> Work:
         """What a step of all dreams has to do; counted for one dream, since the work grows as their number does."""
         one = _OneDream(self._setting)
-        weights = [weight for network in _fused(self._model).networks for weight in network.parameters()]
+        weights = [weight for network in fused(self._model).networks for weight in network.parameters()]
         counted = count(one.step, [*weights, *self._setting.module.parameters()])
         return Work(self._dreams * counted.operations, counted.bytes)
 
@@ -173,12 +167,23 @@ class DreamBench:
         return {name: 1000 * seconds / self._length for name, seconds in parts.items()}
 
 
+def turn_of(imagine: Callable[[int], object], family: Family, dreams: int) -> Callable[[], int]:
+    """A turn of dreaming, which tells its steps; `imagine` moves so many `dreams` on."""
+    length = _ROLLOUT[family]
+
+    def turn() -> int:
+        imagine(length)
+        return length * dreams
+
+    return turn
+
+
 class _OneDream:
     """One dream and its agent, plain."""
 
     def __init__(self, setting: Setting) -> None:
         model, self._module = setting.model, setting.module
-        self._model = _fused(model)
+        self._model = fused(model)
         begun = setting.pool.draw(1, torch.Generator(setting.pool.stacks.device).manual_seed(0))
         self._begun, self._seen = begun.dreams, begun.stacks
         self._actions = torch.from_numpy(model.action_spec.zeros(1)).to(self._seen.device)
@@ -220,7 +225,7 @@ def random_starts(model: WorldModel) -> Starts:
     return Starts(frames, spec.zeros(_STARTS, context - 1), np.ones((_STARTS, context), np.bool_), unknown, unknown)
 
 
-def _fused(model: WorldModel) -> WorldModel:
+def fused(model: WorldModel) -> WorldModel:
     """A copy, with its adapter worked in if it wears one."""
     copied = deepcopy(model)
     return copied.fuse() if isinstance(copied, LatentWorldModel) else copied

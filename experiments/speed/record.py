@@ -3,7 +3,7 @@
 docs/results/benchmark_<device>.json
 machine, device
 origins       by part: the command, the commit, and what the device did at most
-games, buffer, training, imagination, agents, round, judging, precision
+games, buffer, training, imagination, paths, agents, round, judging, precision
               what was measured; see the classes of these parts
 """
 
@@ -15,6 +15,7 @@ from experiments.recorded import read_record
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged
+from experiments.speed.paths import Ablated
 from experiments.speed.precision import Strayed
 from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
@@ -51,6 +52,7 @@ class Benchmark:
         buffer: How fast the buffer is.
         training: How fast world models learn.
         imagination: How fast dreams are.
+        paths: How fast dreams are without each fast path.
         agents: How fast agents learn in dreams that cost nothing.
         round: Seconds of a small round, by phase.
         judging: How long small rounds take where agents are judged beside the learning, and where they are not.
@@ -64,6 +66,7 @@ class Benchmark:
     buffer: Buffered | None = None
     training: tuple[Trained, ...] = ()
     imagination: tuple[Imagined, ...] = ()
+    paths: tuple[Ablated, ...] = ()
     agents: tuple[Learned, ...] = ()
     round: dict[str, float] = field(default_factory=dict)
     judging: tuple[Judged, ...] = ()

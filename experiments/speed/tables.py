@@ -8,6 +8,7 @@ from rich.table import Table
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged
+from experiments.speed.paths import ALL, Ablated
 from experiments.speed.precision import Strayed
 from experiments.speed.record import Benchmark
 from experiments.speed.timing import Rate
@@ -27,6 +28,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     if benchmark.imagination:
         yield _imagination(benchmark.imagination)
         yield _split(benchmark.imagination)
+    if benchmark.paths:
+        yield _paths(benchmark.paths)
     if benchmark.agents:
         yield _agents(benchmark.agents)
     if benchmark.round:
@@ -128,6 +131,19 @@ def _split(imagined: Sequence[Imagined]) -> Table:
     for one in imagined:
         spent = (f"{one.milliseconds[part]:.1f}" for part in parts)
         table.add_row(one.family, str(one.calls), str(one.dreams), *spent)
+    return table
+
+
+def _paths(ablated: Sequence[Ablated]) -> Table:
+    table = _numbers(
+        "What each fast path is worth: imagined steps a second without it", "family", "calls a frame", "dreams",
+        "left out", "steps", "all together are so many times as fast",
+    )  # fmt: skip
+    for one in ablated:
+        for path, rate in one.rates.items():
+            worth = "" if path == ALL else f"{one.worth(path):.2f}"
+            row = (one.family, str(one.calls), str(one.dreams), path, f"{rate.per_second:,.1f}", worth)
+            table.add_row(*row)
     return table
 
 
