@@ -12,6 +12,7 @@ from rl.round_report import RoundReport
 from rl.settings import Settings
 from rl.statistics import Evaluation, bootstrap_interval
 from worldmodel.fidelity import Fidelity, Similarity
+from worldmodel.metrics.events import Foretold
 
 _REFERENCES = {"real": "ceiling: the real game dreamed", "shuffled": "floor: shuffled actions"}
 
@@ -83,7 +84,8 @@ def fidelity_table(fidelity: Fidelity) -> Table:
         table.add_row(name, *(f"{value:.1f}" for value in curve))
     table.caption = (
         f"{fidelity.starts} dreams on held-out play: {fidelity.ends_dreamed} of {fidelity.ends} real ends dreamed at"
-        f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely.{_drawn_ends(fidelity)}"
+        f" their very step; {fidelity.false_ends:.1%} of the other steps ended falsely."
+        + "".join(map(_drawn, (fidelity.end, *fidelity.rewards)))
     )
     return table
 
@@ -106,14 +108,14 @@ def similarity_table(horizons: Sequence[int], measured: Similarity) -> Table:
     return table
 
 
-def _drawn_ends(fidelity: Fidelity) -> str:
-    """How well ends do that are drawn by the dream's probabilities; nothing where there were none to recall."""
-    if fidelity.end is None or not fidelity.end.scores.events:
+def _drawn(event: Foretold | None) -> str:
+    """How well an event does that is drawn by the dream's probabilities; nothing where there were none to recall."""
+    if event is None or not event.scores.events:
         return ""
-    told, chance = fidelity.end.scores, fidelity.end.baseline.drawn_recall
+    told, chance = event.scores, event.baseline.drawn_recall
     return (
-        f" Expected recall {told.drawn_recall or 0:.1%}, precision {told.drawn_precision or 0:.1%};"
-        f" by chance {chance or 0:.1%} each."
+        f" {event.event.capitalize()} ({told.events} in play): expected recall {told.drawn_recall or 0:.1%}, precision"
+        f" {told.drawn_precision or 0:.1%}; by chance {chance or 0:.1%} each."
     )
 
 

@@ -132,16 +132,20 @@ def _fidelity(measured: Fidelity | None) -> Iterator[tuple[str, float]]:
             yield f"fidelity/{name}_{horizon}", value
     yield "fidelity/ends_found", measured.ends_dreamed / measured.ends if measured.ends else math.nan
     yield "fidelity/false_ends", measured.false_ends
-    if measured.end is not None:
-        yield from _end_scores("fidelity/end", measured.end.scores)
-        yield from _end_scores("fidelity/end_baseline", measured.end.baseline)
+    for event in (measured.end, *measured.rewards):
+        if event is not None:
+            name = event.event.removesuffix(" 0").replace(" ", "_")
+            yield f"fidelity/{name}_count", event.scores.events
+            yield from _event_scores(f"fidelity/{name}", event.scores)
+            yield from _event_scores(f"fidelity/{name}_baseline", event.baseline)
     yield "fidelity/reward_error", _or_nan(measured.reward_error)
     yield "fidelity/reward_error_baseline", _or_nan(measured.constant_error)
 
 
-def _end_scores(name: str, scores: EventScores) -> Iterator[tuple[str, float]]:
+def _event_scores(name: str, scores: EventScores) -> Iterator[tuple[str, float]]:
     yield f"{name}_precision", _or_nan(scores.drawn_precision)
     yield f"{name}_recall", _or_nan(scores.drawn_recall)
+    yield f"{name}_f1", _or_nan(scores.drawn_f1)
     yield f"{name}_brier", _or_nan(scores.brier)
 
 

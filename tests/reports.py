@@ -33,6 +33,7 @@ def make_fidelity(changing: float = 20.0) -> Fidelity:
         ends_dreamed=7,
         false_ends=0.015,
         end=foretold("end", torch.tensor([0.75, 0.25, 0.25, 0.25]), torch.tensor([True, False, False, False])),
+        rewards=(foretold("reward above 0", torch.tensor([0.5, 0.5, 0.0]), torch.tensor([True, False, False])),),
         reward_error=0.5,
         constant_error=0.25,
         ssim=Similarity((0.94, 0.83), (0.72, 0.61), (0.9, 0.8), (0.5, 0.4), (0.99, 0.98), (0.97, 0.96)),

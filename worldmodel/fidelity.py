@@ -45,6 +45,7 @@ class Fidelity:
         false_ends: Share of the other steps, up to a dream's first end, where the dream ended.
         end: Precision, recall and Brier score of the ends' probabilities, beside their own frequency's; None in
             reports of older versions, as the two errors are.
+        rewards: The same of rewards above and below 0, as long as neither the dream nor the game is over.
         reward_error: Mean absolute error of the dreamed rewards.
         constant_error: The same of the median real reward.
         ssim: Structural similarities; None in reports of older versions, and of frames smaller than its kernel.
@@ -64,6 +65,7 @@ class Fidelity:
     ends_dreamed: int
     false_ends: float
     end: Foretold | None = None
+    rewards: tuple[Foretold, ...] = ()
     reward_error: float | None = None
     constant_error: float | None = None
     ssim: Similarity | None = None
@@ -95,6 +97,7 @@ def score(seen: Replay, horizons: tuple[int, ...], adapter_off: Replay | None = 
         ends_dreamed=int((real_ends & dreamed_ends & dreaming).sum()),
         false_ends=float((dreamed_ends & going_on).sum() / going_on.sum().clamp_min(1)),
         end=told.events[0],
+        rewards=told.events[1:],
         reward_error=told.reward_error,
         constant_error=told.constant_error,
         ssim=_similarity(seen, horizons) if min(seen.real.shape[2:4]) >= SSIM_KERNEL else None,

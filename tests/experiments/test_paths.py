@@ -1,5 +1,4 @@
 import pytest
-import torch
 from test_plain_ways import small_model
 
 from experiments.speed import paths

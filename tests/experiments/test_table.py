@@ -76,9 +76,10 @@ def test_structural_similarity_shows_every_curve_where_it_was_measured():
 
 def test_ends_are_told_beside_what_chance_would_reach():
     text = " ".join(shown([make_report()]).split())
-    assert "Expected recall 75.0%, precision 50.0%; by chance 25.0% each." in text
+    assert "End (1 in play): expected recall 75.0%, precision 50.0%; by chance 25.0% each." in text
+    assert "Reward above 0 (1 in play): expected recall 50.0%, precision 50.0%; by chance 33.3% each." in text
     older = replace(make_report(), fidelity=replace(make_report().fidelity, end=None))
-    assert "Expected recall" not in shown([older])
+    assert "End (" not in shown([older])
 
 
 def test_without_an_adapter_or_a_world_model_there_is_no_row():

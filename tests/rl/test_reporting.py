@@ -3,6 +3,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
 from PIL import Image
 from reports import make_film, make_report
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,6 +32,9 @@ def test_scalars_name_every_figure():
     assert figures["fidelity/ends_found"] == 0.7
     assert (figures["fidelity/end_precision"], figures["fidelity/end_recall"]) == (0.5, 0.75)
     assert (figures["fidelity/end_brier"], figures["fidelity/end_baseline_brier"]) == (0.0625, 0.1875)
+    assert figures["fidelity/end_count"] == 1 and figures["fidelity/end_f1"] == 0.6
+    assert (figures["fidelity/reward_above_count"], figures["fidelity/reward_above_precision"]) == (1, 0.5)
+    assert figures["fidelity/reward_above_baseline_recall"] == pytest.approx(1 / 3)
     assert (figures["fidelity/reward_error"], figures["fidelity/reward_error_baseline"]) == (0.5, 0.25)
     assert figures["loss/denoiser"] == 0.25
 

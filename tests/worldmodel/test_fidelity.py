@@ -169,3 +169,6 @@ def test_ends_and_rewards_are_scored_in_the_dream():
     assert fidelity.end.scores.brier == pytest.approx(0.25**2)
     assert fidelity.end.baseline.brier == pytest.approx(1 / 8 * 7 / 8)
     assert (fidelity.reward_error, fidelity.constant_error) == (1.0, 0.0)
+    above, below = fidelity.rewards
+    assert (above.event, above.scores.events, above.scores.recall) == ("reward above 0", 8, 0.0)
+    assert (below.event, below.scores.events, below.scores.drawn_f1) == ("reward below 0", 0, None)

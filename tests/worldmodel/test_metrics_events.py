@@ -22,6 +22,8 @@ def test_by_hand():
     assert (scores.precision, scores.recall) == (0.5, 0.5)
     assert scores.drawn_precision == pytest.approx(1.3 / 2.0)
     assert scores.drawn_recall == pytest.approx(1.3 / 2)
+    share = (scores.drawn_precision, scores.drawn_recall)
+    assert scores.drawn_f1 == pytest.approx(2 / sum(1 / part for part in share))
     assert scores.brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
 
 

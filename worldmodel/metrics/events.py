@@ -47,6 +47,14 @@ class EventScores:
     brier: float | None
     reliability: tuple[ReliabilityBin, ...]
 
+    @property
+    def drawn_f1(self) -> float | None:
+        """The harmonic mean of `drawn_precision` and `drawn_recall` (F1); None where either is not known."""
+        precision, recall = self.drawn_precision, self.drawn_recall
+        if precision is None or recall is None:
+            return None
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
 
 @dataclass(frozen=True)
 class Foretold:
