@@ -12,8 +12,8 @@ ImaginedRow = Literal[
 ]
 """What an agent that begins in a finished world model may learn otherwise."""
 RowName = Literal[
-    "all", "no_base", "one_prediction", "any_noise", "four_calls", "hard_steps", "no_shift", "calm_context",
-    "rough_dreams", "head_beside", "adapter", "no_waiting", "one_agent", "normalized", ImaginedRow,
+    "all", "no_base", "one_prediction", "any_noise", "four_calls", "hard_steps", "recent_play", "no_shift",
+    "calm_context", "rough_dreams", "head_beside", "adapter", "no_waiting", "one_agent", "normalized", ImaginedRow,
 ]  # fmt: skip
 IMAGINED_ROWS: tuple[ImaginedRow, ...] = get_args(ImaginedRow)
 ROWS: tuple[RowName, ...] = get_args(RowName)
@@ -85,6 +85,7 @@ CHANGES: dict[RowName, Change] = {
     ),
     "four_calls": Change("four network calls a frame, and noise levels that suit them", _four_calls),
     "hard_steps": Change("half of the windows lead to what was last predicted badly", _fit(hard_share=0.5)),
+    "recent_play": Change("half of the windows lead to the newest round's play", _fit(recent_share=0.5)),
     "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
     "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
     "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),

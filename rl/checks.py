@@ -18,6 +18,8 @@ def check_settings(settings: Settings) -> None:
     check_bounds(settings)
     if settings.family != "latent" and settings.model.base.name:
         raise UserError(f"model.base.name is for the family latent, not {settings.family}: leave out one of the two.")
+    if settings.family == "pixel" and settings.fit.weighting != "none":
+        raise UserError("fit.weighting is for the family latent: the family pixel weighs errors by its own noise.")
     if settings.model.base.name is not None:
         from worldmodel.latent.bases import check_base  # imports torch
 
@@ -34,8 +36,10 @@ def check_settings(settings: Settings) -> None:
             "fit.rare_share shows what is rare too often for a head that learns beside the dynamics:"
             " set it to 0, or fit.head_steps above 0."
         )
-    if settings.fit.rare_share + settings.fit.hard_share > 1:
-        raise UserError("fit.rare_share and fit.hard_share are shares of the same windows: together at most 1.")
+    if settings.fit.rare_share + settings.fit.hard_share + settings.fit.recent_share > 1 + 1e-6:
+        raise UserError(
+            "fit.rare_share, fit.hard_share and fit.recent_share are shares of the same windows: together at most 1."
+        )
     check_optimizer(settings.fit.optimizer)
     _check_collect(settings.collect)
     _check_imagine(settings.imagine)
@@ -102,7 +106,12 @@ def _check_collect(collect: CollectSettings) -> None:
             "collect.random, collect.expert and collect.exploring together must be at most 1;"
             " the agent plays what is left."
         )
-    if collect.capacity < (most := max(collect.first_steps, collect.steps)):
+    if collect.rare_rewards and collect.most_first_steps < collect.first_steps:
+        raise UserError(
+            "collect.most_first_steps is less than collect.first_steps: raise it, or leave both as they are."
+        )
+    first = collect.most_first_steps if collect.rare_rewards else collect.first_steps
+    if collect.capacity < (most := max(first, collect.steps)):
         raise UserError(f"collect.capacity is {collect.capacity}, less than a round's {most} steps; raise it.")
     if collect.expert > 0 and collect.expert_policy is None:
         raise UserError("collect.expert is not 0, so collect.expert_policy must name an expert's folder.")

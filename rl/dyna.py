@@ -22,7 +22,7 @@ from rl.crew import Crew
 from rl.dream_report import DreamReport
 from rl.dyna_config import DynaConfig
 from rl.expert import expert_steps
-from rl.gathering import Order
+from rl.gathering import Gathering, Order, play_until
 from rl.imagination import ImaginationPPO, dream_face
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, agent_network
@@ -37,6 +37,7 @@ from rl.space import check_space
 from rl.statistics import Evaluation
 from rl.supervised import Question
 from worldmodel.base import WorldModel
+from worldmodel.data.outcomes import rare_rewards
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts
 from worldmodel.errors import UserError
@@ -124,7 +125,7 @@ class Dyna(ImaginationPPO):
         trained, losses = self._crew.world_model.fit(number, latents_only=self._plays_for_real)
         self._hand_over(number)
         untrained = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
-        scalars = {f"loss/{name}": value for name, value in losses.items()} | self._imagine(number)
+        scalars = _named("loss", losses) | self._imagine(number)
         agent = self._judge_agent("evaluate", self._policy(number))
         judgement = self._judge_model()
         before, after = untrained() if untrained else None, agent()
@@ -138,7 +139,7 @@ class Dyna(ImaginationPPO):
             seconds=self._phases.take_seconds(),
             parameters_trained=trained,
             parameters_total=self._crew.world_model.parameters(),
-            scalars=scalars,
+            scalars=scalars | _named("held_out", judgement.losses if judgement else {}),
             after=after,
             before=before,
             random=by_chance,
@@ -252,6 +253,18 @@ class Dyna(ImaginationPPO):
         with self._phases.phase("collect", max(wanted - gathering.steps, 0)) as advance:
             for steps in gathering.run(wanted):
                 advance(steps)
+        if number == 1 and collect.rare_rewards:
+            self._await_rewards(gathering)
+
+    def _await_rewards(self, gathering: Gathering) -> None:
+        """Play on until enough rare rewards are seen; a world model cannot learn what nobody came upon."""
+        collect = self.settings.collect
+        with self._phases.phase("await rewards", collect.rare_rewards) as advance:
+            for seen in play_until(gathering, self._rare_rewards, collect.rare_rewards, collect.most_first_steps):
+                advance(seen)
+
+    def _rare_rewards(self) -> int:
+        return rare_rewards(BufferReader(self._folder / "buffer").steps.rewards)
 
     def _order(self, number: int) -> Order:
         collect = self.settings.collect
@@ -352,3 +365,7 @@ def _action_spec(settings: Settings) -> ActionSpec:
         return action_spec(env)
     finally:
         env.close()
+
+
+def _named(group: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{group}/{name}": value for name, value in figures.items()}

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from worldmodel.errors import UserError
 
 _PIECE = 500
 """real steps that one call to a collector asks for"""
+_MORE = 1000
+"""real steps between two looks at what has been seen"""
 
 
 @dataclass(frozen=True)
@@ -139,3 +141,14 @@ class Gathering:
         brought = self._status.collected_steps - before.collected_steps
         self.steps += brought
         return brought
+
+
+def play_until(gathering: Gathering, seen: Callable[[], int], wanted: int, most: int) -> Iterator[int]:
+    """Play on until `seen` counts `wanted`, or the round has `most` steps. Yields by how much the count grew."""
+    count = seen()
+    yield count
+    while count < wanted and gathering.steps < most:
+        for _ in gathering.run(min(gathering.steps + _MORE, most)):
+            pass
+        before, count = count, seen()
+        yield count - before

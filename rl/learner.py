@@ -19,6 +19,7 @@ from worldmodel.families import ModelConfig, fitter_of, new_world_model, read_wo
 from worldmodel.fidelity import Fidelity, score
 from worldmodel.fitting import FitConfig, Fitter, Stage
 from worldmodel.latent.model import LatentWorldModel
+from worldmodel.metrics.losses import held_out_losses
 from worldmodel.metrics.replay import Replay, draw_replay, replay
 from worldmodel.spaces import ActionSpec
 
@@ -34,11 +35,13 @@ class Judgement:
     Attributes:
         fidelity: Its scores.
         incumbent: Those of another model on the very same play, if it was to be held against one.
+        losses: What it is trained on, on that play; see `held_out_losses`.
         films: Some of the dreams.
     """
 
     fidelity: Fidelity
     incumbent: Fidelity | None
+    losses: dict[str, float]
     films: tuple[Film, ...]
 
 
@@ -137,6 +140,7 @@ class WorldModelLearner:
         return Judgement(
             fidelity=score(seen, HORIZONS, off),
             incumbent=score(other, HORIZONS) if other else None,
+            losses=held_out_losses(self._model, reader, self._seed),
             films=tuple(_film(seen, index) for index in _longest(seen, films)),
         )
 

@@ -46,6 +46,10 @@ class CollectSettings:
     """games that one collector plays at a time"""
     first_steps: int = 4000
     """real steps in the first round, all collectors together"""
+    rare_rewards: Count = 0
+    """the first round plays on until so many of its steps brought a reward of another sign than most"""
+    most_first_steps: int = 40_000
+    """real steps at which it no longer waits for them"""
     steps: int = 2000
     """real steps in each later round"""
     random: Share = 0.25

@@ -48,13 +48,20 @@ def read_world_model(folder: str | Path) -> "WorldModel":
     return LatentWorldModel.from_pretrained(folder)
 
 
-def load_world_model(folder: str | Path) -> "WorldModel":
-    """The world model saved in `folder`, ready to dream: whatever adapter it has is worked into its weights.
+def load_world_model(source: str | Path) -> "WorldModel":
+    """The world model saved in a folder, ready to dream: whatever adapter it has is worked into its weights.
+
+    Args:
+        source: The folder, or a single file as DIAMOND publishes them; see `worldmodel.pixel.published`.
 
     Raises:
         UserError: If there is none, or it is damaged.
     """
-    return read_world_model(folder).fuse()
+    if Path(source).is_file():
+        from worldmodel.pixel.published import read_published
+
+        return read_published(Path(source)).world_model
+    return read_world_model(source).fuse()
 
 
 def fitter_of(

@@ -56,6 +56,9 @@ class FitConfig:
     """share of the latent dynamics' windows that lead to what is rare: an end, or a reward of another sign than most"""
     hard_share: Share = 0.0
     """share of the latent dynamics' windows that lead to a step that was predicted badly when it last was"""
+    recent_share: Share = 0.0
+    """share of the dynamics' windows that lead to a step of the newest round's play, where the agent went last; the
+    others, but for the rare and the hard ones, to any"""
     sampled_share: Share = 0.5
     """share of the predictions made from noise levels that the sampler uses, the others from any; 1 suits a sampler of
     one step, and such a model is of use to no other"""

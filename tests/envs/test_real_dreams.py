@@ -138,7 +138,11 @@ def stored(*pieces):
     nothing = np.zeros(len(actions), bool)
     records = [EpisodeRecord(i, int(n), 0.0, False) for i, n in zip(infos, lengths, strict=True)]
     steps = Steps(actions, np.zeros(len(actions), np.float32), nothing, nothing, nothing)
-    return Stored(records, steps, EpisodeTable(np.arange(len(lengths)), lengths, offset, np.arange(0)))
+    return Stored(
+        records,
+        steps,
+        EpisodeTable(np.arange(len(lengths)), lengths, offset, np.arange(0), np.ones(len(lengths), np.int64)),
+    )
 
 
 def starts_at(*places):

@@ -20,6 +20,7 @@ DIFFERING = {
     "any_noise": {"fit.sampled_share"},
     "four_calls": {"model.sampler.steps"},
     "hard_steps": {"fit.hard_share"},
+    "recent_play": {"fit.recent_share"},
     "no_shift": {"model.shift"},
     "calm_context": {"model.max_context_noise"},
     "rough_dreams": {"model.scatter"},

@@ -1,4 +1,5 @@
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from diamond import published_file
@@ -6,6 +7,7 @@ from diamond import published_file
 from experiments import import_diamond
 from experiments.cli import run_main
 from rl.policies import load_policy
+from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
 from worldmodel.pixel.model import PixelWorldModel
 
@@ -40,6 +42,25 @@ def test_neural_env_plays_it_from_its_folder_alone(imported):
     after, reward, *_ = dream.step(1)
     assert (after[..., :9] == seen[..., 3:]).all()
     assert reward in (-1, 0, 1)
+
+
+def test_neural_env_plays_the_file_itself_from_a_picture(file, imported):
+    frame = np.random.default_rng(0).integers(256, size=(64, 64, 3)).astype(np.uint8)
+    seen = []
+    for source in (file, imported):
+        dream = gym.make("envs:NeuralEnv-v0", world_model=source)
+        dream.reset(seed=0, options={"frames": frame})
+        after, *_ = dream.step(1)
+        seen.append(after)
+    assert (seen[0] == seen[1]).all() and (seen[0][..., -3:] != frame).any()
+    with pytest.raises(UserError, match="no dream can begin: give `starts`"):
+        gym.make("envs:NeuralEnv-v0", world_model=file).reset(seed=0)
+
+
+def test_another_file_is_no_world_model(tmp_path):
+    (tmp_path / "README.md").write_text("a game")
+    with pytest.raises(UserError, match=r"README.md cannot be read .* such as Breakout\.pt"):
+        gym.make("envs:NeuralEnv-v0", world_model=tmp_path / "README.md")
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from worldmodel.plain import dotted, overlay
 SHARES = (
     "collect.random", "collect.expert", "collect.exploring", "collect.epsilon", "model.shift", "model.context_dropout",
     "model.head.dropout", "fit.ema_decay", "fit.end_recall", "imagine.gamma", "imagine.gae_lambda", "game.atari.sticky",
-    "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "fit.hard_share", "imagine.starts.uniform",
+    "fit.sampled_share", "fit.autoencoder_shift", "fit.rare_share", "fit.hard_share", "fit.recent_share",
+    "imagine.starts.recent", "imagine.starts.uniform",
     "imagine.starts.near_end", "imagine.starts.beginning", "imagine.starts.near_reward",
 )  # fmt: skip
 MAY_BE_ZERO = (
-    *SHARES, "seed", "game.atari.noop_max", "model.guidance", "model.max_context_noise", "model.context_noise",
+    *SHARES, "seed", "collect.rare_rewards", "game.atari.noop_max", "model.guidance", "model.max_context_noise",
+    "model.context_noise",
     "model.scatter", "fit.autoencoder_steps", "fit.base_autoencoder_steps", "fit.decoder_steps", "fit.first_steps",
     "fit.steps", "fit.head_steps", "fit.more_fits", "fit.weight_decay", "imagine.entropy", "imagine.value_coeff",
     "imagine.doubt_limit", "imagine.learning_rate_end", "imagine.least_spread", "cluster.learner_gpus",
@@ -125,6 +127,8 @@ def test_a_list_with_one_bad_number_is_refused():
         ({"collect": CollectSettings(expert=0.5)}, "expert_policy must name"),
         ({"collect": CollectSettings(first_steps=9000, capacity=8000)}, "capacity is 8000, less than a round's 9000"),
         ({"collect": CollectSettings(expert_policy=Path("/nowhere"))}, "no folder /nowhere"),
+        ({"collect": CollectSettings(rare_rewards=5, capacity=30_000)}, "capacity is 30000, less than a round's 40000"),
+        ({"collect": CollectSettings(rare_rewards=5, most_first_steps=3000)}, "most_first_steps is less than"),
         ({"imagine": ImagineSettings(dreams=2, rollout=2)}, "minibatch"),
         ({"imagine": ImagineSettings(steps=512)}, "less than one rollout"),
         ({"imagine": ImagineSettings(starts=StartMix(near_reward=0.2))}, "near_reward 0.2\\) must add up to 1"),
@@ -136,7 +140,9 @@ def test_a_list_with_one_bad_number_is_refused():
         ),
         ({"fit": FitConfig(batch_size=4, accumulate=5)}, "fit.accumulate must be at most fit.batch_size, 4: lower"),
         ({"fit": FitConfig(head_batch_size=7, accumulate=7)}, "accumulate must be at most fit.head_batch_size, 6"),
-        ({"fit": FitConfig(rare_share=0.6, hard_share=0.5)}, "fit.rare_share and fit.hard_share .* together at most 1"),
+        ({"fit": FitConfig(rare_share=0.6, hard_share=0.5)}, "fit.rare_share, fit.hard_share .* together at most 1"),
+        ({"fit": FitConfig(hard_share=0.6, recent_share=0.5)}, "fit.recent_share .* together at most 1"),
+        ({"family": "pixel", "fit": FitConfig(weighting="edm")}, "fit.weighting is for the family latent"),
         ({"fit": FitConfig(head_steps=0, rare_share=0.1)}, "fit.rare_share .* set it to 0, or fit.head_steps above 0"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from playing import buffer_of, counted, writer_at
 
-from worldmodel.data.outcomes import Balance, OutcomeSampler
+from worldmodel.data.outcomes import Balance, OutcomeSampler, rare_rewards
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler
 
@@ -81,3 +81,9 @@ def test_new_play_is_drawn_from_too(tmp_path):
     writer.append([counted(tag) for tag in range(3, 12)])
     reader.refresh()
     assert sampler.sample(1000, np.random.default_rng(0)).max() > before
+
+
+def test_rare_rewards_are_those_of_another_sign_than_most():
+    assert rare_rewards(np.array([0, 0, 2.5, -1, 0], np.float32)) == 2
+    assert rare_rewards(np.array([1, 1, 1, 0.5, 0], np.float32)) == 1
+    assert rare_rewards(np.zeros(0, np.float32)) == 0

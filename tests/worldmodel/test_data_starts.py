@@ -73,6 +73,13 @@ def test_starts_near_a_reward_are_1_to_20_steps_before_a_rare_one(tmp_path):
     assert set(starts.step.tolist()) == set(range(25 + 1 - 20, 26 + 1))
 
 
+def test_recent_starts_are_any_of_the_newest_round(tmp_path):
+    reader = buffer_of(tmp_path, [counted(tag) for tag in range(12)], [counted(tag, number=2) for tag in (20, 21)])
+    starts = draw(reader, StartMix(0, 0, 0, 0, 1))
+    told = {(e, s) for e, s in zip(starts.episode.tolist(), starts.step.tolist(), strict=True)}
+    assert told == {(e, s) for e in (12, 13) for s in range(reader.episodes[e].length)}
+
+
 def test_a_kind_that_is_missing_is_drawn_uniformly(tmp_path):
     reader = buffer_of(tmp_path, [counted(30, 6, 9)])
     for mix in (NEAR_END, BEGINNING, NEAR_REWARD):

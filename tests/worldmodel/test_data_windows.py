@@ -99,3 +99,21 @@ def test_windows_are_cut_where_they_are_asked_for(reader):
         assert windows.mask[steps, position].all()
         terminated = reader.steps.terminated[sampler.places]
         assert np.array_equal(windows.terminated[steps, position - 1], terminated)
+
+
+def test_a_share_of_what_is_drawn_is_of_the_newest_round(tmp_path):
+    old, new = [counted(tag, number=1) for tag in range(10)], [counted(tag, number=2) for tag in range(10, 14)]
+    reader = buffer_of(tmp_path, old, new)
+    sampler = WindowSampler(reader, CONTEXT, HORIZON)
+    drawn = sampler.draw(6000, np.random.default_rng(0), recent=0.5)
+    episodes = sampler.where(drawn)[0]
+    numbers = np.array([reader.episodes[e].info.round for e in np.flatnonzero(reader.table.ordinal % 10 != 1)])[
+        episodes
+    ]
+    newest = (numbers == 2).mean()
+    by_chance = (numbers[:3000] == 2).mean()
+    assert (numbers[3000:] == 2).all() and 0.1 < by_chance < 0.6
+    assert newest == pytest.approx(0.5 + by_chance / 2)
+    as_before = np.random.default_rng(0).integers(sampler.num_steps, size=6000)
+    assert (sampler.draw(6000, np.random.default_rng(0)) == as_before).all()
+    assert len(np.unique(drawn[3000:])) == sum(np.sum(reader.table.length[e]) for e in (10, 12, 13))

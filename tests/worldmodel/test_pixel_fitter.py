@@ -16,6 +16,7 @@ from worldmodel.errors import UserError
 from worldmodel.fidelity import score
 from worldmodel.fitting import FitConfig, Stage
 from worldmodel.metrics.replay import draw_replay, replay
+from worldmodel.pixel.blocks import ResBlock
 from worldmodel.pixel.config import UNetConfig
 from worldmodel.pixel.fitter import PixelFitter
 
@@ -70,7 +71,10 @@ def test_a_fit_learns_what_is_familiar_and_how_far_held_out_play_strays(tmp_path
     assert (model.read(frames, play.actions, play.mask).doubt > limit).all()
 
 
-@pytest.mark.parametrize("switch", [{}, {"accumulate": 3}, {"precision": "bf16"}, {"optimizer": "adafactor"}], ids=str)
+SWITCHES = [{}, {"accumulate": 3}, {"checkpointing": True}, {"precision": "bf16"}, {"optimizer": "adafactor"}]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
 @pytest.mark.parametrize("stage", TRAINED)
 def test_a_stage_trains_its_network_and_nothing_else(reader, stage, switch):
     fitter = fitting(reader, stage, **switch)
@@ -113,6 +117,22 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(reader):
         found.append(weights(fitter.model))
     for name, whole in found[0].items():
         torch.testing.assert_close(found[1][name], whole, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_with_checkpointing_blocks_are_computed_twice_and_learn_the_same(reader, stage):
+    counted, found = [], []
+    for checkpointing in (False, True):
+        fitter, calls = fitting(reader, stage, checkpointing=checkpointing), []
+        for part in getattr(fitter.model, stage).modules():
+            if isinstance(part, ResBlock):
+                part.register_forward_pre_hook(lambda *_, calls=calls: calls.append(torch.is_grad_enabled()))
+        fitter.fit(1)
+        counted.append(sum(calls))
+        found.append(weights(fitter.model))
+    assert counted[1] == 2 * counted[0]
+    for name, kept in found[0].items():
+        torch.testing.assert_close(found[1][name], kept, atol=1e-6, rtol=1e-5)
 
 
 def test_losses_that_are_no_numbers_stop_the_fit_and_keep_the_batch(reader, tmp_path):

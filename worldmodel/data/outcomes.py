@@ -77,6 +77,12 @@ class OutcomeSampler:
         self._generation = self._reader.generation
 
 
+def rare_rewards(rewards: NDArray[np.float32]) -> int:
+    """How many of them are of another sign than most; 0 counts as a sign."""
+    signs = np.bincount(np.sign(rewards).astype(np.int64) + 1, minlength=3)
+    return int(signs.sum() - signs.max())
+
+
 def _odds(shares: NDArray[np.float64]) -> float:
     """Of an end, by the shares of the kinds; 0 where there are none."""
     ends = float(shares[3:].sum())

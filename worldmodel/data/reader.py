@@ -53,12 +53,14 @@ class EpisodeTable:
         length: Its steps.
         offset: Place of its first step in `Steps`.
         frames: The ids of its frames, those of all episodes end to end, (steps + episodes,).
+        round: In which round it was played.
     """
 
     ordinal: NDArray[np.int64]
     length: NDArray[np.int64]
     offset: NDArray[np.int64]
     frames: NDArray[np.int64]
+    round: NDArray[np.int64]
 
     def frame_ids(self, episode: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids of the frames so far into their episodes; both of shapes that broadcast."""
@@ -217,7 +219,11 @@ def _table(
     )
     numbers = (ordinals[episode.pieces[0]] if episode.whole else -1 for episode in episodes)
     return EpisodeTable(
-        np.fromiter(numbers, np.int64, len(episodes)), np.array(lengths, np.int64), _firsts(lengths), frames
+        ordinal=np.fromiter(numbers, np.int64, len(episodes)),
+        length=np.array(lengths, np.int64),
+        offset=_firsts(lengths),
+        frames=frames,
+        round=np.array([episode.begun.round for episode in episodes], np.int64),
     )
 
 

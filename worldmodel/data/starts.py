@@ -32,6 +32,8 @@ class StartMix:
     """share of starts at a game's first frame"""
     near_reward: Share = 0.0
     """share of starts 1 to 20 steps before a rare reward: one of another sign than most"""
+    recent: Share = 0.0
+    """share of starts at any step of the newest round's play"""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -74,9 +76,9 @@ def draw_starts(
     if not reader.episodes:
         raise UserError("the buffer is empty: collect some play before dreams begin from it.")
     mix = mix or StartMix()
-    kind = rng.choice(4, size=count, p=mix.shares)
+    kind = rng.choice(len(mix.shares), size=count, p=mix.shares)
     episode, step = _uniform(reader, count, rng)
-    for index, draw in ((1, _near_end), (2, _beginning), (3, _near_reward)):
+    for index, draw in ((1, _near_end), (2, _beginning), (3, _near_reward), (4, _recent)):
         rows = np.flatnonzero(kind == index)
         if (drawn := draw(reader, len(rows), rng)) is not None:
             episode[rows], step[rows] = drawn
@@ -157,6 +159,12 @@ def _beginning(reader: BufferReader, count: int, rng: np.random.Generator) -> Dr
     if not len(begun):
         return None
     return rng.choice(begun, size=count), np.zeros(count, np.int64)
+
+
+def _recent(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn:
+    table = reader.table
+    newest = np.flatnonzero(np.repeat(table.round == table.round.max(), table.length))
+    return _within(reader, rng.choice(newest, size=count))
 
 
 def _contexts(reader: BufferReader, episode: NDArray[np.int64], step: NDArray[np.int64], context: int) -> Starts:

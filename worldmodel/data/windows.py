@@ -76,7 +76,18 @@ class WindowSampler:
         Raises:
             UserError: If the split is empty.
         """
-        return self.at(rng.integers(self.num_steps or 1, size=batch))
+        return self.at(self.draw(batch, rng))
+
+    def draw(self, count: int, rng: np.random.Generator, recent: float = 0.0) -> NDArray[np.int64]:
+        """Draw steps, by their places in the split: a share `recent` of them, the last ones, from the newest round.
+
+        The learning agent goes where the world model does not know the game yet, and it does so in the newest play.
+        """
+        steps = rng.integers(self.num_steps or 1, size=count)
+        newest = round(recent * count)
+        if newest and len(self._newest):
+            steps[-newest:] = rng.choice(self._newest, size=newest)
+        return steps
 
     def at(self, steps: NDArray[np.int64], before: NDArray[np.int64] | int = 0) -> Windows:
         """The windows that have `steps` to predict, after `before` others or as many as the episode has.
@@ -134,6 +145,8 @@ class WindowSampler:
         self._lengths = table.length[self._episodes]
         self._ends = np.cumsum(self._lengths)
         self._step_offsets = table.offset[self._episodes]
+        rounds = table.round[self._episodes]
+        self._newest = np.flatnonzero(np.repeat(rounds == rounds.max(initial=0), self._lengths))
         self._generation = self._reader.generation
 
 

@@ -194,7 +194,7 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
         batch, rare = config.batch_size, round(config.rare_share * config.batch_size)
         # Both rounded up they could be more than the batch.
         hard = min(round(config.hard_share * batch), batch - rare)
-        steps = rng.integers(self._windows.num_steps or 1, size=batch)
+        steps = self._windows.draw(batch, rng, config.recent_share)
         before = np.zeros_like(steps)
         chosen = rare + hard
         if rare:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 _GROUP = 32
 """channels that are normalised together"""
@@ -92,18 +93,27 @@ class ResBlock(nn.Module):
 
 
 class ResBlocks(nn.Module):
-    """Residual blocks at one resolution."""
+    """Residual blocks at one resolution.
+
+    Attributes:
+        recompute: Forget what is within a block in the forward pass, and compute it again in the backward pass.
+    """
 
     def __init__(self, widths: Sequence[tuple[int, int]], condition: int, attention: bool = False) -> None:
         """Blocks with these (channels, filters)."""
         super().__init__()
         self.resblocks = nn.ModuleList(ResBlock(*pair, condition, attention) for pair in widths)
+        self.recompute = False
 
     def forward(self, x: Tensor, condition: Tensor, skips: Sequence[Tensor] = ()) -> list[Tensor]:
         """What comes out of every block; the skips, if there are any, go in beside what comes from the one before."""
         outputs = []
         for index, block in enumerate(self.resblocks):
-            x = block(torch.cat([x, skips[index]], dim=1) if skips else x, condition)
+            entering = torch.cat([x, skips[index]], dim=1) if skips else x
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, entering, condition, use_reentrant=False)
+            else:
+                x = block(entering, condition)
             outputs.append(x)
         return outputs
 
@@ -198,6 +208,13 @@ class Encoder(nn.Module):
         for blocks, downsample in zip(self.blocks, self.downsamples, strict=True):
             x = blocks(downsample(x), condition)[-1]
         return x
+
+
+def recompute_activations(network: nn.Module, recompute: bool) -> None:
+    """Whether to forget activations in the forward pass and compute them again in the backward pass (Chen, 2016)."""
+    for module in network.modules():
+        if isinstance(module, ResBlocks):
+            module.recompute = recompute
 
 
 def _groups(channels: int) -> int:

@@ -15,6 +15,7 @@ from worldmodel.data.windows import Windows, WindowSampler, segment
 from worldmodel.doubt import measure_familiarity
 from worldmodel.fitting import FitConfig, Precision, Stage, check_optimizer
 from worldmodel.optimization import Optimization
+from worldmodel.pixel.blocks import recompute_activations
 from worldmodel.pixel.losses import PixelLosses
 from worldmodel.pixel.model import PixelWorldModel
 from worldmodel.updates import Updates
@@ -59,6 +60,7 @@ class PixelFitter(Updates[Segment]):
         self._stage = stage
         self._reader.refresh()
         self.model.train()
+        recompute_activations(self.model, self.config.checkpointing)
         if self.config.precision == "auto":
             self._autotune(stage)
         trained = list(self._trained.parameters())
@@ -103,8 +105,11 @@ class PixelFitter(Updates[Segment]):
 
     def draw(self) -> Segment:
         """A batch for the stage."""
-        sampler = self._denoised if self._stage.name == "denoiser" else self._judged
-        return segment(self._reader, sampler.sample(self.config.batch_size, self._rng)).to(self._device)
+        denoises, batch = self._stage.name == "denoiser", self.config.batch_size
+        sampler = self._denoised if denoises else self._judged
+        # Ends are learned at the rate at which they are played.
+        steps = sampler.draw(batch, self._rng, self.config.recent_share if denoises else 0.0)
+        return segment(self._reader, sampler.at(steps)).to(self._device)
 
     def _small(self, windows: Windows) -> Tensor:
         play = segment(self._reader, windows).to(self._device)

@@ -1,0 +1,34 @@
+from rl.gathering import play_until
+
+
+class Played:
+    """As many steps as are wanted, a rare reward in each of these."""
+
+    def __init__(self, steps, rare):
+        self.steps, self._rare, self.asked = steps, rare, []
+
+    def run(self, wanted):
+        self.asked.append(wanted)
+        self.steps = max(self.steps, wanted)
+        yield wanted
+
+    def seen(self):
+        return sum(step <= self.steps for step in self._rare)
+
+
+def test_enough_at_once_plays_no_more():
+    played = Played(4000, [10, 20, 30])
+    assert list(play_until(played, played.seen, wanted=3, most=9000)) == [3]
+    assert not played.asked
+
+
+def test_it_plays_on_until_enough_are_seen():
+    played = Played(4000, [10, 4500, 6500, 6600])
+    assert list(play_until(played, played.seen, wanted=3, most=9000)) == [1, 1, 0, 2]
+    assert played.asked == [5000, 6000, 7000]
+
+
+def test_it_waits_no_longer_than_it_may():
+    played = Played(4000, [])
+    assert sum(play_until(played, played.seen, wanted=3, most=5500)) == 0
+    assert played.asked == [5000, 5500]
