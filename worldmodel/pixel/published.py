@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
@@ -70,6 +71,10 @@ def _spec(path: Path, actions: int, names: tuple[str, ...]) -> ActionSpec:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        # What is no archive at all torch would take for an older format, and stumble over it in many ways.
+        with path.open("rb") as file:
+            if not is_zipfile(file):
+                raise ValueError("no archive of tensors")
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
