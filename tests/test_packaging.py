@@ -70,6 +70,7 @@ def test_the_wheel_holds_the_data_that_modules_read(wheel):
         ("experiments.expert", {"torch", "ray", "ale_py"}),
         ("experiments.pretrain", {"torch", "ray", "ale_py"}),
         ("experiments.compare", {"torch", "ray", "ale_py", "matplotlib", "scipy"}),
+        ("experiments.browse", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
     ],
 )
 def test_importing_is_cheap(package, heavy):
