@@ -53,7 +53,7 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
         check_recordable(options.record, settings)
     run = RunFolder(options.run_path, settings)
     if run.last_round < settings.rounds:
-        train_run(run, console)
+        train_run(run, console, as_typed(PROGRAM, arguments))
     compared = references(options.preset, settings)
     print_tables(console, settings, run.reports(), compared, time.monotonic() - began)
     page = write_page(run, compared, time.monotonic() - began)
@@ -62,8 +62,8 @@ def _run(options: Options, console: Console, arguments: Sequence[str], began: fl
         record(options.record, settings, run.reports(), as_typed(PROGRAM, arguments))
 
 
-def train_run(run: "RunFolder", console: Console) -> None:
-    """Train a run from its last finished round to its last one."""
+def train_run(run: "RunFolder", console: Console, command: str = "") -> None:
+    """Train a run from its last finished round to its last one; `command` is what was typed, if anybody knows."""
     from envs import make_real
     from envs.catalogue import has_limit
     from experiments.cluster import ray_cluster
@@ -92,7 +92,7 @@ def train_run(run: "RunFolder", console: Console) -> None:
             needed.wait(run.settings.cluster.patience, console.print)
         algorithm = cast(Dyna, DynaConfig(run.settings, folder=run.path).build_algo())
         try:
-            train_rounds(algorithm, run, console, Gauges())
+            train_rounds(algorithm, run, console, Gauges(), command)
         except KeyboardInterrupt:
             console.print("\nstopping")
             raise

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from experiments.model_page import write_model_page
 from experiments.progress import ConsoleProgress
 from experiments.report import save_films
 from rl.progress import Progress
@@ -35,8 +36,10 @@ class RoundAlgorithm(Protocol):
         """Go on from what `save_round` wrote."""
 
 
-def train_rounds(algorithm: RoundAlgorithm, run: RunFolder, console: Console, gauges: Gauges) -> None:
-    """Train from the run's last finished round to its last one."""
+def train_rounds(
+    algorithm: RoundAlgorithm, run: RunFolder, console: Console, gauges: Gauges, command: str = ""
+) -> None:
+    """Train from the run's last finished round to its last one; `command` is what was typed, if anybody knows."""
     if run.last_round:
         algorithm.load_round(run.round_folder(run.last_round))
     algorithm.progress = WatchedProgress(ConsoleProgress(console), gauges)
@@ -45,21 +48,29 @@ def train_rounds(algorithm: RoundAlgorithm, run: RunFolder, console: Console, ga
         for number in range(run.last_round + 1, run.settings.rounds + 1):
             console.print(f"[bold]round {number} of {run.settings.rounds}[/]", highlight=False)
             algorithm.train()
-            keep_round(algorithm, run, log)
+            keep_round(algorithm, run, log, command)
             gauges.write(algorithm.last_report)
             console.print(_result(algorithm.last_report), highlight=False)
     finally:
         log.close()
 
 
-def keep_round(algorithm: RoundAlgorithm, run: RunFolder, log: TensorBoardLog) -> None:
-    """Put the last round on disk: its pictures and scalars, then the round itself by one rename."""
+def keep_round(algorithm: RoundAlgorithm, run: RunFolder, log: TensorBoardLog, command: str = "") -> None:
+    """Put the last round on disk: its pictures and scalars, then the round itself by one rename.
+
+    Args:
+        algorithm: What has gone round.
+        run: Its run.
+        log: Where TensorBoard reads.
+        command: What was typed, for the page of the world model; empty if nobody knows.
+    """
     report = algorithm.last_report
     with writing(run.path):
         save_films(run.report, report.round, report.films)
         log.write(report)
         with run.commit(report) as folder:
             algorithm.save_round(folder)
+            write_model_page(folder / "world_model", run, report, command)
 
 
 def _result(report: RoundReport) -> str:
