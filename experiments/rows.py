@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 from experiments.bench import Bench, agent_of, ray_here
 from experiments.comparison import Point, RowName, RowResult
 from experiments.fresh import fresh_rllib, fresh_torch
 from experiments.provenance import commit
+from rl.policies import save_policy
 from rl.real_play import Agent, learn_for_real
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
@@ -76,20 +78,25 @@ def _model_free_more(bench: Bench, done: Done) -> RowResult:
 
 
 def _fine_tuned(bench: Bench, done: Done) -> RowResult:
-    before, agent = _imagined(done), agent_of(bench.finished_run())
+    before, run = _imagined(done), bench.finished_run()
     steps, seconds = before.final.real_steps, before.final.seconds
-    way = _way(bench, bench.compare.fine_tune, bench.compare.fine_tune_steps, agent)
+    way = _way(bench, bench.compare.fine_tune, bench.compare.fine_tune_steps, agent_of(run), run.fine_tuned)
     later = [Point(steps + point.real_steps, seconds + point.seconds, point.returns) for point in way]
     return replace(before, points=(before.final, *later))
 
 
-def _way(bench: Bench, play: RealPlaySettings, budget: int, begin: Agent | None) -> Iterator[Point]:
-    """The points of an agent that learns in the real game."""
+def _way(
+    bench: Bench, play: RealPlaySettings, budget: int, begin: Agent | None, keep: Path | None = None
+) -> Iterator[Point]:
+    """The points of an agent that learns in the real game; the finished one is saved in the folder `keep`."""
     marks = goals(budget, bench.compare.points)
     with ray_here(bench.settings.game.id):
         milestones = learn_for_real(bench.settings, play, marks, bench.progress, begin)
         for number, milestone in enumerate(milestones, start=1):
-            returns = bench.judge(milestone.agent, finished=number == len(marks))
+            finished = number == len(marks)
+            if finished and keep:
+                save_policy(keep, milestone.agent.policy)
+            returns = bench.judge(milestone.agent, finished)
             yield Point(milestone.steps, milestone.seconds, returns)
 
 

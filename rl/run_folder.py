@@ -7,6 +7,7 @@ fitted/                the world model as it is being fitted; there only while t
 rounds/NNN/            what a finished round left; appears by one rename, the only truth on resuming
 world_model/latest     link to the newest round's world model
 world_model/best       link to the best one; see `RoundReport.is_best`
+fine_tuned/            the agent that went on in the real game, if one did; see `experiments.rows`
 metrics.jsonl          one line a round
 tensorboard/
 report/
@@ -85,6 +86,11 @@ class RunFolder:
     def report(self) -> Path:
         """Where plots and the page go."""
         return self.path / "report"
+
+    @property
+    def fine_tuned(self) -> Path:
+        """Where the policy is kept that went on in the real game, if one did."""
+        return self.path / "fine_tuned"
 
     @property
     def metrics(self) -> Path:
