@@ -55,10 +55,11 @@ class SettingsOptions(Settings, Start):
     def settings(self) -> Settings:
         """The settings alone, every path absolute: Ray's workers stand in another folder."""
         settings = Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
-        expert = settings.collect.expert_policy
+        expert, policy = settings.collect.expert_policy, settings.imagine.policy
         return replace(
             settings,
             collect=replace(settings.collect, expert_policy=expert and expert.absolute()),
+            imagine=replace(settings.imagine, policy=policy and policy.absolute()),
             cluster=replace(settings.cluster, address=self.ray_address or settings.cluster.address),
             model=replace(settings.model, base=self._base(settings)),
         )

@@ -87,6 +87,10 @@ def _parse(arguments: Sequence[str]) -> Options:
     options = parse_settings(Options, arguments, PROGRAM)
     if options.imagine.dream != "model":
         raise UserError("the ceiling is a row here: leave --imagine.dream as it is, and add ceiling to --rows.")
+    if options.imagine.policy:
+        raise UserError(
+            "the real steps behind a policy that was trained before are counted nowhere: leave out --imagine.policy."
+        )
     check_real_play(options.play, "play")
     check_real_play(options.fine_tune, "fine_tune")
     return options

@@ -128,6 +128,8 @@ def _check_imagine(imagine: ImagineSettings) -> None:
         )
     if imagine.steps < batch:
         raise UserError(f"imagine.steps is {imagine.steps}, less than one rollout ({batch} steps); raise it.")
+    if imagine.policy and not imagine.policy.is_dir():
+        raise UserError(f"imagine.policy: there is no folder {imagine.policy}.")
     if abs(sum(imagine.starts.shares) - 1) > 1e-6:
         shares = ", ".join(f"{name} {share:g}" for name, share in dotted(imagine.starts).items())
         raise UserError(f"the shares of imagine.starts ({shares}) must add up to 1.")

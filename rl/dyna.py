@@ -27,7 +27,7 @@ from rl.imagination import ImaginationPPO, dream_face
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, agent_network
 from rl.phases import Phases
-from rl.policies import PolicySnapshot, PolicySpec, save_policy
+from rl.policies import PolicySnapshot, PolicySpec, check_suits, load_policy, save_policy
 from rl.progress import Progress
 from rl.resources import Resources, cluster_gpus, usable_cores
 from rl.round_report import RoundReport
@@ -120,10 +120,13 @@ class Dyna(ImaginationPPO):
         """One round."""
         number = self._number + 1
         torch.manual_seed(hash_seed(self.settings.seed, number, "agent"))
+        self._take_up(number)
         self._collect(number)
         random = self._judge_agent("random play", None) if number == 1 else None
         trained, losses = self._crew.world_model.fit(number, latents_only=self._plays_for_real)
         self._hand_over(number)
+        # The encoder may have been fitted since.
+        self._take_up(number)
         untrained = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
         scalars = _named("loss", losses) | self._imagine(number)
         agent = self._judge_agent("evaluate", self._policy(number))
@@ -292,6 +295,14 @@ class Dyna(ImaginationPPO):
             rng = np.random.default_rng([self.settings.seed, number])
             starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
             self.runner.set_starts(find_replays(reader, starts) if self._plays_for_real else starts)
+
+    def _take_up(self, number: int) -> None:
+        """Let the first round's agent go on from the saved policy that the settings name, if they name one."""
+        folder = self.settings.imagine.policy
+        if number == 1 and folder:
+            policy = load_policy(folder)
+            check_suits(policy, self._policy(), folder)
+            self.begin_anew(policy.weights)
 
     def _imagine(self, number: int) -> dict[str, float]:
         imagine = self.settings.imagine

@@ -216,6 +216,47 @@ def check_weights(own: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[A
         raise UserError(f"the policy's weights do not fit its network ({min(odd)}): give a policy as it was saved.")
 
 
+def check_suits(policy: PolicySnapshot, agent: PolicySnapshot, folder: Path) -> None:
+    """Refuse the `policy` in `folder` if `agent` cannot go on from it.
+
+    Raises:
+        UserError: If it has other actions, sees something else or through another encoder, or is another network.
+    """
+    given, own = policy.spec, agent.spec
+    if not given.actions.fits(own.actions):
+        raise UserError(
+            f"the policy in {folder} has {given.actions}, the game has {own.actions}:"
+            " give one that was trained in this game."
+        )
+    if _sight(given) != _sight(own):
+        raise UserError(
+            f"the policy in {folder} sees {_sight(given)}, the agent {_sight(own)}: choose the same"
+            " (imagine.observation, imagine.stack, the size of a frame), or give another policy."
+        )
+    if not _same_network(given, own):
+        raise UserError(
+            f"the policy in {folder} is another network than the agent's: choose the same (imagine.normalized), or give"
+            " another policy."
+        )
+    if given.encoder_hash != own.encoder_hash:
+        raise UserError(
+            f"the policy in {folder} sees the latents of another encoder: it suits runs that begin from the"
+            " same base of ours and leave its encoder as it is (fit.base_autoencoder_steps 0); one on frames suits any."
+        )
+    check_weights(agent.weights, policy.weights)
+
+
+def _sight(spec: PolicySpec) -> str:
+    return f"{spec.stack} {spec.observation} of {' x '.join(map(str, spec.observation_shape))}"
+
+
+def _same_network(given: PolicySpec, own: PolicySpec) -> bool:
+    from rl.module import PixelModuleConfig  # imports torch
+
+    configs = [PixelModuleConfig.from_model_config(spec.model_config) for spec in (given, own)]
+    return given.network == own.network and configs[0] == configs[1]
+
+
 def save_policy(folder: str | Path, snapshot: PolicySnapshot) -> None:
     """Write a policy to `folder`: `policy.safetensors` and `policy.json`."""
     folder = Path(folder)

@@ -91,6 +91,8 @@ class ImagineSettings:
     afresh: bool = False
     """let a new agent learn in every round, in the newest world model alone: one that goes on keeps habits of what
     older models got wrong (primacy bias: Nikishin et al., 2022); a round must have steps enough to learn the game"""
+    policy: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """the first agent goes on from the policy in this folder, as runs/NAME/rounds/002/policy; None: it is new"""
     starts: StartMix = field(default_factory=StartMix)
     rollout: int = 16
     """steps between updates, of every dream"""

@@ -102,8 +102,9 @@ def test_names_tell_runs_apart():
 def test_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "expert").mkdir()
-    settings = parse_options(["--collect.expert-policy", "expert"]).settings
+    settings = parse_options(["--collect.expert-policy", "expert", "--imagine.policy", "expert"]).settings
     assert settings.collect.expert_policy == tmp_path / "expert"
+    assert settings.imagine.policy == tmp_path / "expert"
 
 
 def test_ray_address_is_the_clusters():

@@ -117,6 +117,7 @@ def test_other_settings_are_refused_by_name(fake, compare_main, capsys):
     ("arguments", "sentence"),
     [
         (["--imagine.dream", "real"], "add ceiling to --rows"),
+        (["--imagine.policy", "."], "leave out --imagine.policy"),
         (["--seeds", "0"], "seeds must be more than 0, not 0."),
         (["--points", "0"], "points must be more than 0"),
         (["--play.learning-rate", "nan"], "play.learning_rate must be a finite number"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from counting import CountingEnv, length_of
+from counting import SPECS, CountingEnv, length_of
 from miniature import MINIATURE
 from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -22,6 +22,8 @@ from envs.real_dreams import RealDreams
 from rl import gathering
 from rl.buffer import BufferWriter
 from rl.dyna import Dyna, DynaConfig
+from rl.module import agent_network
+from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.round_report import RoundReport
 from worldmodel.data.chunk import chunk_file
 from worldmodel.data.index import read_index
@@ -336,6 +338,32 @@ def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, t
     assert same(policy_of(algorithm), before)
     algorithm.train()
     assert all(np.array_equal(begun[1][name], value) for name, value in weights.items()), "drawn from seed and round"
+
+
+def begun_from(folder, observation, shape, encoder_hash=None):
+    """Settings of imagination that name a saved policy, and the policy."""
+    imagine = replace(IMAGINE, observation=observation, policy=folder, learning_rate=1e-12)
+    spec = PolicySpec(observation, shape, IMAGINE.stack, SPECS["discrete"], agent_network(imagine), encoder_hash)
+    policy = PolicySnapshot(spec, spec.build().get_state())
+    save_policy(folder, policy)
+    return imagine, policy
+
+
+def test_the_first_agent_goes_on_from_a_saved_policy_and_the_second_from_the_first(made, tmp_path):
+    imagine, policy = begun_from(tmp_path / "begun", "frames", (32, 32, 3))
+    algorithm = made(imagine=imagine)
+    for _ in range(2):
+        algorithm.train()
+        for name, weight in policy_of(algorithm).items():
+            np.testing.assert_allclose(weight.cpu().numpy(), policy.weights[name], atol=1e-6)
+
+
+def test_a_saved_policy_that_does_not_suit_is_refused_before_anything_is_played(made, tmp_path):
+    imagine, _ = begun_from(tmp_path / "begun", "latents", (8, 8, 4), encoder_hash="another")
+    algorithm = made(imagine=imagine)
+    with pytest.raises(UserError, match="latents of another encoder"):
+        algorithm.train()
+    assert not BufferReader(tmp_path / "buffer").num_steps
 
 
 @pytest.mark.parametrize(

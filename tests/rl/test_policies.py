@@ -5,7 +5,15 @@ import pytest
 from damage import spoiled
 
 from rl.module import PixelModuleConfig
-from rl.policies import ModulePolicy, PolicySnapshot, PolicySpec, RandomPolicy, load_policy, save_policy
+from rl.policies import (
+    ModulePolicy,
+    PolicySnapshot,
+    PolicySpec,
+    RandomPolicy,
+    check_suits,
+    load_policy,
+    save_policy,
+)
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
@@ -121,3 +129,37 @@ def test_weights_of_another_network_are_refused():
     for changed in (dict(list(weights.items())[1:]), {name: array[..., :1] for name, array in weights.items()}):
         with pytest.raises(UserError, match="do not fit its network"):
             ModulePolicy(snapshot(weights=changed), greedy=True)
+
+
+@pytest.mark.parametrize("spec", [FRAMES, LATENTS])
+def test_an_agent_goes_on_from_a_policy_that_sees_and_does_what_it_does(spec, tmp_path):
+    named = replace(spec, actions=ActionSpec.discrete(3, ("none", "left", "right")))
+    check_suits(snapshot(spec), snapshot(named), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "told"),
+    [
+        ({"actions": ActionSpec.discrete(4)}, {}, "has 4 actions, the game has 3 actions: give one"),
+        ({}, {"observation": "latents", "encoder_hash": "a"}, "sees 4 frames of 8 x 8 x 3, the agent 4 latents of 8"),
+        ({"observation_shape": (16, 16, 3)}, {}, "sees 4 frames of 16 x 16 x 3, the agent 4 frames of 8 x 8 x 3"),
+        ({"stack": 2}, {}, "sees 2 frames .*imagine.stack"),
+        ({"model_config": asdict(PixelModuleConfig(hidden=8, normalized=True))}, {}, "another network .*normalized"),
+        ({"network": "recurrent"}, {}, "is another network"),
+        (
+            {"observation": "latents", "encoder_hash": "a"},
+            {"observation": "latents", "encoder_hash": "b"},
+            r"latents of another encoder: .*same base .*\(fit.base_autoencoder_steps 0\)",
+        ),
+    ],
+)
+def test_a_policy_that_an_agent_cannot_go_on_from_is_refused_by_what_differs(given, own, told, tmp_path):
+    policies = [PolicySnapshot(replace(FRAMES, **changes), {}) for changes in (given, own)]
+    with pytest.raises(UserError, match=told):
+        check_suits(*policies, tmp_path)
+
+
+def test_a_policy_with_other_weights_than_its_network_has_is_not_gone_on_from(tmp_path):
+    rest = {name: weight for name, weight in snapshot().weights.items() if name != "value.bias"}
+    with pytest.raises(UserError, match=r"do not fit its network \(value.bias\)"):
+        check_suits(snapshot(weights=rest), snapshot(), tmp_path)
