@@ -96,6 +96,14 @@ def test_every_public_name_is_explained(room):
     assert not [name for name in names if not re.search(rf"\b{name}\b", text)]
 
 
+@pytest.mark.parametrize("room", ["worldmodel", "envs", "rl", "tune", "experiments"])
+def test_every_room_says_what_is_meant_to_be_used(room):
+    names = {}
+    exec(f"from {room} import *", names)
+    assert set(import_module(room).__all__) <= names.keys()
+    assert f"\n## `{room}`: " in (ROOT / "docs" / "python.md").read_text()
+
+
 @pytest.mark.parametrize("room", ["worldmodel", "envs", "rl"])
 def test_every_public_name_is_there(room):
     module = import_module(room)

@@ -1,1 +1,3 @@
 """Sweeps over Dyna on Ray Tune."""
+
+__all__ = ["sweep"]
