@@ -15,6 +15,14 @@ from worldmodel.fidelity import Fidelity, Similarity
 from worldmodel.metrics.events import Foretold
 
 _REFERENCES = {"real": "ceiling: the real game dreamed", "shuffled": "floor: shuffled actions"}
+_LEARNING = {
+    "agent/entropy": "entropy of the policy",
+    "agent/kl": "KL divergence from the policy that played",
+    "agent/policy_loss": "policy loss",
+    "agent/value_loss": "value loss",
+    "agent/explained_variance": "explained variance of the values",
+}
+"""What an agent's updates said, by the name that a person reads."""
 
 
 def print_tables(
@@ -30,6 +38,8 @@ def print_tables(
         seconds: Wall time since the process began.
     """
     tables: list[RenderableType] = [returns_table(settings, reports, references), cost_table(reports, seconds)]
+    if _LEARNING.keys() & reports[-1].scalars.keys():
+        tables.append(learning_table(reports))
     if reports[-1].fidelity:
         tables.append(fidelity_table(reports[-1].fidelity))
     if reports[-1].fidelity and reports[-1].fidelity.ssim:
@@ -72,6 +82,17 @@ def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
     if any(report.restarts for report in reports):
         table.add_row("actors started again", *(str(sum(report.restarts.values())) for report in reports))
     table.add_row("whole round, s", *(f"{sum(report.seconds.values()):.1f}" for report in reports))
+    return table
+
+
+def learning_table(reports: Sequence[RoundReport]) -> Table:
+    """What the agent's updates said in each round, on average."""
+    table = new_table("How the agent learned (means over a round's updates)", "round")
+    for report in reports:
+        table.add_column(str(report.round), justify="right")
+    for name, title in _LEARNING.items():
+        told = [report.scalars.get(name) for report in reports]
+        table.add_row(title, *("" if value is None else f"{value:.3g}" for value in told))
     return table
 
 

@@ -324,6 +324,7 @@ class Dyna(ImaginationPPO):
             "imagined/ended_share": total.ended_share,
             "imagined/doubted_share": total.doubted_share,
             "imagined/last_length": seen.mean_length,
+            **{f"agent/{name}": value for name, value in self.take_figures().items()},
         }
 
     def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Callable[[], Evaluation]:

@@ -23,6 +23,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from rl.agent_learner import AgentLearner
 from rl.dream_report import DreamReport
 from rl.imagination_runner import ImaginationEnvRunner
 from rl.pixel_ppo import PixelPPOConfig
@@ -74,6 +75,15 @@ class ImaginationPPO(PPO):
                 from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID]
             )
         return report
+
+    def take_figures(self) -> dict[str, float]:
+        """What PPO's updates said since this was asked last: the mean of each of `AGENT_FIGURES`, if there were any."""
+
+        def take(learner: Learner, _: object = None) -> dict[str, float]:
+            return learner.take_figures() if isinstance(learner, AgentLearner) else {}
+
+        told = [result.get() for result in self.learner_group.foreach_learner(take)]
+        return {name: float(np.mean([figures[name] for figures in told])) for name in told[0]}
 
     def begin_anew(self, weights: Mapping[str, Any]) -> None:
         """Go on as an agent with these weights (as a module's `get_state` has them) that has learned nothing yet.
@@ -154,6 +164,10 @@ class ImaginationPPOConfig(PixelPPOConfig):
         self.least_spread = 0.0
         self.env_runners(env_runner_cls=ImaginationEnvRunner)
         self.imagination(dreams=64, rollout=16)
+
+    def get_default_learner_class(self) -> type[Learner]:
+        """An `AgentLearner`, unless the config names another."""
+        return AgentLearner
 
     def imagination(
         self,

@@ -52,6 +52,18 @@ def test_the_steps_that_trained_an_expert_count():
     assert "expert" not in shown([make_report(1)])
 
 
+def test_how_the_agent_learned_is_shown_where_it_was_kept():
+    older, newer = make_report(1), make_report(2)
+    told = {"agent/entropy": 0.6931, "agent/kl": 0.00123, "agent/policy_loss": -0.01, "agent/value_loss": 1.5}
+    text = shown([older, replace(newer, scalars=told | {"agent/explained_variance": 0.875})])
+    assert row(text, "entropy of the policy") == ["0.693"]
+    assert row(text, "KL divergence from the policy that played") == ["0.00123"]
+    assert row(text, "policy loss") == ["-0.01"]
+    assert row(text, "value loss") == ["1.5"]
+    assert row(text, "explained variance of the values") == ["0.875"]
+    assert "How the agent learned" not in shown([older])
+
+
 def test_fidelity_shows_every_curve():
     text = shown([make_report(1)])
     assert row(text, "dream ") == ["31.5", "30.0"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from counting import SPECS, CountingEnv, length_of
+from counting import NUM_ACTIONS, SPECS, CountingEnv, length_of
 from miniature import MINIATURE
 from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from envs.neural_vector import NeuralVectorEnv
 from envs.real_dreams import RealDreams
 from rl import gathering
+from rl.agent_learner import AGENT_FIGURES
 from rl.buffer import BufferWriter
 from rl.dyna import Dyna, DynaConfig
 from rl.module import agent_network
@@ -242,6 +243,13 @@ def test_the_agent_and_its_model_learn_in_every_round(run):
     assert {"collect", "fit adapter", "fit head", "hand over", "imagine", "evaluate", "judge dream"} == set(
         run.reports[1].seconds
     )
+
+
+def test_every_round_tells_how_the_agent_learned(run):
+    for report in run.reports:
+        told = {name: report.scalars[f"agent/{name}"] for name in AGENT_FIGURES}
+        assert 0 < told["entropy"] <= np.log(NUM_ACTIONS) and told["kl"] > 0 and told["value_loss"] > 0
+    assert run.reports[0].scalars["agent/kl"] != run.reports[1].scalars["agent/kl"]
 
 
 def test_the_adapter_comes_with_the_second_round_and_leaves_the_base_alone(run):
