@@ -18,6 +18,7 @@ import tyro
 from rich.console import Console
 
 from experiments.stopping import STOPPED
+from rl.figures import BY_THE_CLOCK
 from rl.settings import (
     ClusterSettings,
     CollectSettings,
@@ -223,7 +224,7 @@ def outcome(run: Path) -> dict[str, Any]:
     """What a run came to, without what time and accidents leave in it; every chunk's checksum is checked on the way."""
     reader = BufferReader(run / "buffer")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    kept = [{k: v for k, v in line.items() if not k.startswith(("seconds/", "restarts/"))} for line in lines]
+    kept = [{k: v for k, v in line.items() if not k.startswith(BY_THE_CLOCK)} for line in lines]
     games = [(e.info.round, e.info.seed, e.info.start, e.length) for e in reader.episodes]
     return {"metrics": kept, "games": games, "actions": reader.steps.actions.tolist()}
 

@@ -1,6 +1,6 @@
 """The tables at the end of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich import box
@@ -15,6 +15,13 @@ from worldmodel.fidelity import Fidelity, Similarity
 from worldmodel.metrics.events import Foretold
 
 _REFERENCES = {"real": "ceiling: the real game dreamed", "shuffled": "floor: shuffled actions"}
+_RATES = {
+    "rate/real_steps": "real steps a second",
+    "rate/updates": "world-model updates a second",
+    "rate/imagined_steps": "imagined steps a second",
+}
+"""How fast a round went, by the name that a person reads."""
+_GPU = {f"gpu_mb/{part}": f"GPU memory of the {part} at most, MB" for part in ("learner", "agent")}
 _LEARNING = {
     "agent/entropy": "entropy of the policy",
     "agent/kl": "KL divergence from the policy that played",
@@ -81,8 +88,19 @@ def cost_table(reports: Sequence[RoundReport], seconds: float) -> Table:
         table.add_row(f"{phase}, s", *("" if time is None else f"{time:.1f}" for time in spent))
     if any(report.restarts for report in reports):
         table.add_row("actors started again", *(str(sum(report.restarts.values())) for report in reports))
-    table.add_row("whole round, s", *(f"{sum(report.seconds.values()):.1f}" for report in reports))
+    whole = [f"{sum(report.seconds.values()):.1f}" for report in reports]
+    table.add_row("whole round, s", *whole, end_section=True)
+    _add_scalars(table, reports, _RATES, ",.1f")
+    _add_scalars(table, reports, _GPU, ",.0f")
     return table
+
+
+def _add_scalars(table: Table, reports: Sequence[RoundReport], titles: Mapping[str, str], form: str) -> None:
+    """A row for each of the named scalars that any of the rounds has."""
+    for name, title in titles.items():
+        told = [report.scalars.get(name) for report in reports]
+        if any(value is not None for value in told):
+            table.add_row(title, *("" if value is None else f"{value:{form}}" for value in told))
 
 
 def learning_table(reports: Sequence[RoundReport]) -> Table:
@@ -90,9 +108,7 @@ def learning_table(reports: Sequence[RoundReport]) -> Table:
     table = new_table("How the agent learned (means over a round's updates)", "round")
     for report in reports:
         table.add_column(str(report.round), justify="right")
-    for name, title in _LEARNING.items():
-        told = [report.scalars.get(name) for report in reports]
-        table.add_row(title, *("" if value is None else f"{value:.3g}" for value in told))
+    _add_scalars(table, reports, _LEARNING, ".3g")
     return table
 
 

@@ -22,7 +22,9 @@ from rl.crew import Crew
 from rl.dream_report import DreamReport
 from rl.dyna_config import DynaConfig
 from rl.expert import expert_steps
+from rl.figures import buffer_figures, rates
 from rl.gathering import Gathering, Order, play_until
+from rl.gpu_memory import take_peak_mb
 from rl.imagination import ImaginationPPO, dream_face
 from rl.learner import Judgement, hash_seed
 from rl.module import PixelModule, agent_network
@@ -37,8 +39,10 @@ from rl.space import check_space
 from rl.statistics import Evaluation
 from rl.supervised import Question
 from worldmodel.base import WorldModel
+from worldmodel.data.episode import Source
 from worldmodel.data.outcomes import rare_rewards
 from worldmodel.data.reader import BufferReader
+from worldmodel.data.sources import Played
 from worldmodel.data.starts import draw_starts
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
@@ -124,7 +128,7 @@ class Dyna(ImaginationPPO):
         self._collect(number)
         random = self._judge_agent("random play", None) if number == 1 else None
         trained, losses = self._crew.world_model.fit(number, latents_only=self._plays_for_real)
-        self._hand_over(number)
+        played = self._hand_over(number)
         # The encoder may have been fitted since.
         self._take_up(number)
         untrained = self._judge_agent("untrained agent", self._policy()) if number == 1 else None
@@ -133,13 +137,14 @@ class Dyna(ImaginationPPO):
         judgement = self._judge_model()
         before, after = untrained() if untrained else None, agent()
         by_chance = random() if random else None
-        self._number = number
+        self._number, spent = number, self._phases.take()
+        scalars |= rates(spent) | buffer_figures(played, self.settings.collect.capacity) | self._gpu_peaks()
         self.last_report = RoundReport(
             round=number,
             real_steps=self._crew.status().collected_steps,
             evaluation_steps=self._evaluation_steps,
             imagined_steps=self._imagined_steps,
-            seconds=self._phases.take_seconds(),
+            seconds={phase: what.seconds for phase, what in spent.items()},
             parameters_trained=trained,
             parameters_total=self._crew.world_model.parameters(),
             scalars=scalars | _named("held_out", judgement.losses if judgement else {}),
@@ -286,8 +291,8 @@ class Dyna(ImaginationPPO):
         """Whether the real game stands in for the dream: then only the encoder is fitted that it is seen through."""
         return self.settings.imagine.dream == "real"
 
-    def _hand_over(self, number: int) -> None:
-        """Give the fitted model, and starts from the newest play, to the dreams."""
+    def _hand_over(self, number: int) -> dict[Source, Played]:
+        """Give the fitted model, and starts from the newest play, to the dreams; who played what of it."""
         with self._phases.phase("hand over"):
             weights = self._crew.world_model.weights()
             self.runner.set_world_model({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
@@ -295,6 +300,7 @@ class Dyna(ImaginationPPO):
             rng = np.random.default_rng([self.settings.seed, number])
             starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
             self.runner.set_starts(find_replays(reader, starts) if self._plays_for_real else starts)
+            return reader.by_source()
 
     def _take_up(self, number: int) -> None:
         """Let the first round's agent go on from the saved policy that the settings name, if they name one."""
@@ -326,6 +332,11 @@ class Dyna(ImaginationPPO):
             "imagined/last_length": seen.mean_length,
             **{f"agent/{name}": value for name, value in self.take_figures().items()},
         }
+
+    def _gpu_peaks(self) -> dict[str, float]:
+        """The most memory (MB) that learner and agent took of their GPUs in this round; nothing where there is none."""
+        peaks = {"learner": self._crew.world_model.take_gpu_peak(), "agent": take_peak_mb(self.runner.generator.device)}
+        return {f"gpu_mb/{part}": peak for part, peak in peaks.items() if peak is not None}
 
     def _judge_agent(self, phase: str, policy: PolicySnapshot | None) -> Callable[[], Evaluation]:
         """Begin to judge an agent; where a core is free, beside what comes next, until the verdict is asked for."""

@@ -71,6 +71,11 @@ class FittedModel:
         judgement: Judgement = self.learner.ask(lambda learner: learner.judge.remote(films, incumbent))
         return judgement
 
+    def take_gpu_peak(self) -> float | None:
+        """See `take_peak_mb`; of a learner that was started again, since then."""
+        peak: float | None = self.learner.ask(lambda learner: learner.take_gpu_peak.remote())
+        return peak
+
     def copy(self, folder: Path) -> None:
         """Copy the newest whole model to `folder`, in place of what was there."""
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from envs.neural_vector import STARTS_FILE
+from rl.gpu_memory import take_peak_mb
 from rl.round_report import Film
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts, save_starts
@@ -111,6 +112,10 @@ class WorldModelLearner:
     def weights(self) -> Mapping[str, NDArray[Any]]:
         """The whole model with the adapter worked in, for a model that has none; as NumPy, which Ray ships uncopied."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._model.fused_state().items()}
+
+    def take_gpu_peak(self) -> float | None:
+        """See `take_peak_mb`."""
+        return take_peak_mb(self._device)
 
     def save(self, folder: Path) -> None:
         """Write the model to `folder`, with a few starts if there is any play, so that it can be played by itself."""

@@ -52,6 +52,17 @@ def test_the_steps_that_trained_an_expert_count():
     assert "expert" not in shown([make_report(1)])
 
 
+def test_how_fast_a_round_went_is_shown_where_it_was_kept():
+    told = {"rate/real_steps": 1234.5, "rate/updates": 7.0, "rate/imagined_steps": 2345.0, "gpu_mb/agent": 812.0}
+    text = shown([make_report(1), replace(make_report(2), scalars=told)])
+    assert row(text, "real steps a second") == ["1,234.5"]
+    assert row(text, "world-model updates a second") == ["7.0"]
+    assert row(text, "imagined steps a second") == ["2,345.0"]
+    assert row(text, "GPU memory of the agent at most, MB") == ["812"]
+    assert "of the learner" not in text
+    assert "a second" not in shown([make_report(1)])
+
+
 def test_how_the_agent_learned_is_shown_where_it_was_kept():
     older, newer = make_report(1), make_report(2)
     told = {"agent/entropy": 0.6931, "agent/kl": 0.00123, "agent/policy_loss": -0.01, "agent/value_loss": 1.5}

@@ -11,6 +11,7 @@ from miniature import MINIATURE
 
 from rl import gathering
 from rl.dyna import DynaConfig
+from rl.figures import BY_THE_CLOCK
 from rl.progress import NullProgress
 from rl.reporting import scalars
 from rl.supervised import Question, Supervised, wait_until_started
@@ -59,7 +60,7 @@ def made(cluster, tmp_path, monkeypatch):
 
 
 def told(report):
-    return {name: value for name, value in scalars(report).items() if not name.startswith(("seconds", "restarts"))}
+    return {name: value for name, value in scalars(report).items() if not name.startswith(BY_THE_CLOCK)}
 
 
 def played(folder):

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.chunk import Chunk, EpisodeEntry, how_to_mend, map_chunk
-from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo
+from worldmodel.data.episode import OUTCOME_FIELDS, EpisodeInfo, Source
 from worldmodel.data.index import BufferIndex, read_index
 from worldmodel.data.pieces import Joined, game_number, joined
+from worldmodel.data.sources import Played, played_by_source
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
@@ -150,6 +151,11 @@ class BufferReader:
     def games(self, frame_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each frame a number that the frames of its game share, and those of hardly another."""
         return self._games[np.searchsorted(self._piece_firsts, frame_ids, side="right") - 1]
+
+    def by_source(self) -> dict[Source, Played]:
+        """What each kind of player played of all that is there."""
+        assert self._seen is not None
+        return played_by_source(self._seen.there, self._chunks)
 
     def _index(self) -> BufferIndex:
         index = read_index(self._folder)
