@@ -1,6 +1,7 @@
 """Try Dyna with several settings, on Ray Tune."""
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from annotated_types import Interval
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +18,8 @@ from rich.table import Table
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.keywords import read_value
 from experiments.terminal import make_console
+from rl.metrics import Mode, better
+from tune.early_stopping import EarlyStopping
 from worldmodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ PROGRAM = "python experiments/sweep.py"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(SettingsOptions):
-    """Run Dyna once for every combination of some settings, and show which does best in the real game.
+    """Run Dyna once for every combination of some settings, and show which does best, in the real game if not told else.
 
     As many runs go on at a time as there are CPUs for: each takes one, and one for each of its collectors.
     """
@@ -39,12 +43,30 @@ class SweepOptions(SettingsOptions):
     """where Ray Tune keeps the results"""
     time_limit: float | None = None
     """stop after this many minutes"""
+    metric: str = "real_return"
+    """what runs are ranked by, as in fidelity/score; a wrong name is answered with all that there are"""
+    mode: Mode | None = None
+    """whether it is to be high or low; None: as it is good"""
+    stop_early: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """end runs before their last round that fall behind (ASHA: Li et al., 2020)"""
+    grace: int = 1
+    """rounds that --stop-early gives every run"""
+    reduction: Annotated[float, Interval(gt=1)] = 3.0
+    """of so many runs, --stop-early lets one go on"""
+
+    @property
+    def early_stopping(self) -> EarlyStopping | None:
+        """Which runs end before their last round."""
+        return EarlyStopping(self.grace, self.reduction) if self.stop_early else None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Sweep as the command line says. Returns the exit status."""
     options = parse_settings(SweepOptions, arguments, PROGRAM)
     choices = parse_space(options.space)
+    good, early_stopping = better(options.metric), options.early_stopping
+    if early_stopping:
+        early_stopping.check(options.rounds)
     console = make_console()
     console.print("starting Ray")
     # Imported here, because they take seconds: the first line and the errors above come at once.
@@ -63,8 +85,11 @@ def main(arguments: Sequence[str]) -> int:
             folder=options.folder,
             samples=options.samples,
             time_limit_s=60 * options.time_limit if options.time_limit else None,
+            metric=options.metric,
+            mode=options.mode,
+            early_stopping=early_stopping,
         )
-    print_results(console, results)
+    print_results(console, results, options.metric, options.mode or good)
     return 1 if results.errors else 0
 
 
@@ -85,28 +110,41 @@ def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
     return choices
 
 
-def print_results(console: Console, results: "ResultGrid") -> None:
+def print_results(console: Console, results: "ResultGrid", metric: str, mode: Mode) -> None:
     """Print what every trial reached, best first, and what went wrong."""
     trials = [results[index] for index in range(len(results))]
-    console.print(_table([trial for trial in trials if trial.metrics and "dyna" in trial.metrics]))
+    reached = [trial for trial in trials if trial.metrics and "dyna" in trial.metrics]
+    console.print(_table(reached, metric, mode))
     for error in results.errors:
         console.print(f"A trial failed: {error}", markup=False)
     console.print(f"Results and checkpoints: {results.experiment_path}", soft_wrap=True, markup=False)
 
 
-def _table(trials: Sequence["Result"]) -> Table:
-    table = Table(title="Real return", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for name in ("real return", "rounds", "settings", "folder"):
+def _table(trials: Sequence["Result"], metric: str, mode: Mode) -> Table:
+    """The trials, best first."""
+    title = f"Ranked by {metric}, {'highest' if mode == 'max' else 'lowest'} first"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    figures = dict.fromkeys([metric, "real_return"])
+    for name in (*figures, "rounds", "settings", "folder"):
         table.add_column(name, overflow="fold")
-    for trial in sorted(trials, key=_reached, reverse=True):
+    for trial in sorted(trials, key=lambda trial: _rank(_reached(trial, metric), mode)):
         chosen = ", ".join(f"{name} = {value}" for name, value in (trial.config or {})["tuned"].items())
         rounds = (trial.metrics or {})["training_iteration"]
-        table.add_row(f"{_reached(trial):.1f}", str(rounds), escape(chosen), Path(trial.path).name)
+        reached = [f"{_reached(trial, name):{'.1f' if name == 'real_return' else '.6g'}}" for name in figures]
+        table.add_row(*reached, str(rounds), escape(chosen), Path(trial.path).name)
     return table
 
 
-def _reached(trial: "Result") -> float:
-    return (trial.metrics or {})["dyna"]["real_return"]
+def _rank(reached: float, mode: Mode) -> float:
+    """Less is better; what was not measured comes last."""
+    if math.isnan(reached):
+        return math.inf
+    return -reached if mode == "max" else reached
+
+
+def _reached(trial: "Result", metric: str) -> float:
+    figure: float = (trial.metrics or {})["dyna"][metric]
+    return figure
 
 
 if __name__ == "__main__":

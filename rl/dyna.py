@@ -31,6 +31,7 @@ from rl.module import PixelModule, agent_network
 from rl.phases import Phases
 from rl.policies import PolicySnapshot, PolicySpec, check_suits, load_policy, save_policy
 from rl.progress import Progress
+from rl.reporting import trial_results
 from rl.resources import Resources, cluster_gpus, usable_cores
 from rl.round_report import RoundReport
 from rl.run_folder import best_world_model
@@ -161,15 +162,7 @@ class Dyna(ImaginationPPO):
     def step(self) -> dict[str, Any]:
         """One round and what came of it: RLlib's results, with ours under "dyna"."""
         results = super().step()
-        report = self.last_report
-        results["dyna"] = {
-            "round": report.round,
-            "real_steps": report.real_steps,
-            "expert_steps": report.expert_steps,
-            "imagined_steps": report.imagined_steps,
-            "real_return": report.after.mean,
-            **report.scalars,
-        }
+        results["dyna"] = trial_results(self.last_report)
         return results
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:

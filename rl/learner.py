@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from envs.neural_vector import STARTS_FILE
 from rl.gpu_memory import take_peak_mb
+from rl.metrics import HORIZONS
 from rl.round_report import Film
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.starts import draw_starts, save_starts
@@ -24,7 +25,6 @@ from worldmodel.metrics.losses import held_out_losses
 from worldmodel.metrics.replay import Replay, draw_replay, replay
 from worldmodel.spaces import ActionSpec
 
-HORIZONS = (1, 2, 5, 10, 15, 20, 30)
 _JUDGED = 32
 _SAVED_STARTS = 32
 

@@ -14,6 +14,7 @@ from ray.util.metrics import Gauge
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
+from rl.metrics import METRICS
 from rl.progress import Advance, Progress
 from rl.round_report import Film, RoundReport
 from rl.statistics import Evaluation
@@ -29,6 +30,22 @@ def scalars(report: RoundReport) -> dict[str, float]:
     return {name: value for name, value in _named(report).items() if math.isfinite(value)}
 
 
+def trial_results(report: RoundReport) -> dict[str, float]:
+    """What Ray Tune is told of a round: all its figures, and nan for those of `METRICS` that it did not measure.
+
+    Tune gives up a trial whose results lack what it is ranked by.
+    """
+    return {
+        **dict.fromkeys(METRICS, math.nan),
+        **scalars(report),
+        "round": report.round,
+        "real_steps": report.real_steps,
+        "expert_steps": report.expert_steps,
+        "imagined_steps": report.imagined_steps,
+        "real_return": report.after.mean,
+    }
+
+
 def _named(report: RoundReport) -> dict[str, float]:
     players = {"random": report.random, "before": report.before, "agent": report.after}
     return {
@@ -41,6 +58,7 @@ def _named(report: RoundReport) -> dict[str, float]:
         **{f"restarts/{name}": count for name, count in report.restarts.items()},
         **{f"seconds/{phase}": seconds for phase, seconds in report.seconds.items()},
         **{name: value for player, judged in players.items() if judged for name, value in _return(player, judged)},
+        "fidelity/score": _or_nan(report.score),
         **dict(_fidelity(report.fidelity)),
         **report.scalars,
     }

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import CheckpointConfig, ResultGrid, RunConfig, TuneConfig, Tuner
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.variant_generator import generate_variants
 
 from rl.checks import check_settings
 from rl.dyna import Dyna, DynaConfig
+from rl.metrics import Mode, better
 from rl.resources import Resources, cluster_gpus
 from rl.settings import Settings
+from tune.early_stopping import EarlyStopping
 from worldmodel.errors import UserError
-
-METRIC = "dyna/real_return"
 
 
 def sweep(
@@ -24,7 +25,9 @@ def sweep(
     folder: Path,
     samples: int = 1,
     time_limit_s: float | None = None,
-    metric: str = METRIC,
+    metric: str = "real_return",
+    mode: Mode | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> ResultGrid:
     """Run Dyna once for every choice from `space`, as many at a time as the running Ray cluster holds.
 
@@ -36,18 +39,30 @@ def sweep(
         folder: Where Tune keeps the results, in a folder of its own for each sweep.
         samples: How often to choose; what `grid_search` holds is gone through as a whole each time.
         time_limit_s: Stop all trials after this time.
-        metric: What is to be high; a name in what `Dyna.train` returns.
+        metric: What trials are ranked by, one of `rl.metrics.METRICS`.
+        mode: Whether it is to be high or low; None: as it is good.
+        early_stopping: Which trials end before their last round; None: none.
 
     Raises:
-        UserError: If `space` names what is no setting, or leads to settings that cannot work or that need more than
-            the cluster has.
+        UserError: If `metric` is unknown, or a trial would not measure it; if no trial could be stopped early; if
+            `space` names what is no setting, or leads to settings that cannot work or that need more than the cluster
+            has.
     """
+    good = better(metric)
+    if early_stopping:
+        early_stopping.check(settings.rounds)
     settings = _among_others(settings)
-    _check(settings, space)
+    _check(settings, space, metric)
     tuner = Tuner(
         Dyna,
         param_space=DynaConfig(settings).tune(space).to_dict(),
-        tune_config=TuneConfig(metric=metric, mode="max", num_samples=samples, time_budget_s=time_limit_s),
+        tune_config=TuneConfig(
+            metric=f"dyna/{metric}",
+            mode=mode or good,
+            num_samples=samples,
+            time_budget_s=time_limit_s,
+            scheduler=_halving(early_stopping, settings.rounds) if early_stopping else None,
+        ),
         run_config=RunConfig(
             storage_path=str(folder.absolute()),
             stop={"training_iteration": settings.rounds},
@@ -64,11 +79,22 @@ def _among_others(settings: Settings) -> Settings:
     return replace(settings, cluster=replace(settings.cluster, threads=Resources.of(settings, cluster_gpus()).cpus))
 
 
-def _check(settings: Settings, space: Mapping[str, Any]) -> None:
+def _halving(early_stopping: EarlyStopping, rounds: int) -> ASHAScheduler:
+    return ASHAScheduler(
+        time_attr="training_iteration",
+        max_t=rounds,
+        grace_period=early_stopping.grace,
+        reduction_factor=early_stopping.reduction,
+    )
+
+
+def _check(settings: Settings, space: Mapping[str, Any], metric: str) -> None:
     """Every choice from a grid, and one drawn from whatever else there is: Tune would wait, or fail trial by trial."""
     if "rounds" in space:
         raise UserError("rounds must be the same for all trials of a sweep: give it as a setting.")
     for _, changes in generate_variants(dict(space)):
         tuned = DynaConfig(settings).tune(changes).resolved().settings
         check_settings(tuned)
+        if tuned.imagine.dream == "real" and metric.startswith("fidelity/"):
+            raise UserError(f"{metric} is of a dream, and imagine.dream is real: rank by another metric.")
         Resources.of(tuned, cluster_gpus()).check()

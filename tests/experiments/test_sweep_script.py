@@ -1,3 +1,4 @@
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from experiments import cluster, sweep
 from experiments.cli import run_main
 from experiments.presets import cartpole
 from tune import sweep as tune_sweep
+from tune.early_stopping import EarlyStopping
 
 
 class Results(list):
@@ -16,8 +18,8 @@ class Results(list):
     errors = ()
 
 
-def trial(steps, reached):
-    metrics = {"dyna": {"real_return": reached}, "training_iteration": 2}
+def trial(steps, reached, **others):
+    metrics = {"dyna": {"real_return": reached} | others, "training_iteration": 2}
     return SimpleNamespace(config={"tuned": {"fit.steps": steps}}, metrics=metrics, path=f"/somewhere/Dyna/{steps}")
 
 
@@ -44,7 +46,23 @@ def test_options_and_values_reach_ray_tune(swept):
         "imagine.dream": grid_search(["model", "real"]),
         "fit.bf16": grid_search([True, False]),
     }
-    assert swept.others == {"folder": Path("here"), "samples": 2, "time_limit_s": 300}
+    assert swept.others == {
+        "folder": Path("here"),
+        "samples": 2,
+        "time_limit_s": 300,
+        "metric": "real_return",
+        "mode": None,
+        "early_stopping": None,
+    }
+
+
+def test_what_runs_are_ranked_by_and_which_of_them_end_early_reach_ray_tune(swept):
+    swept.results = Results([trial(10, 20.0, **{"fidelity/end_brier": 0.5})])
+    ranked = ["--metric", "fidelity/end_brier", "--mode", "max", "--rounds", "9"]
+    stopped = ["--stop-early", "--grace", "2", "--reduction", "4"]
+    assert run_main(sweep.main, [*ranked, *stopped, "--space", "fit.steps=10,30"]) == 0
+    assert (swept.others["metric"], swept.others["mode"]) == ("fidelity/end_brier", "max")
+    assert swept.others["early_stopping"] == EarlyStopping(grace=2, reduction=4.0)
 
 
 def test_what_was_reached_is_shown_best_first(swept, capsys):
@@ -52,6 +70,17 @@ def test_what_was_reached_is_shown_best_first(swept, capsys):
     shown = capsys.readouterr().out
     assert shown.index("fit.steps = 30") < shown.index("fit.steps = 10")
     assert "40.0" in shown and "/somewhere/Dyna" in shown
+
+
+@pytest.mark.parametrize(("mode", "order"), [((), [20, 10, 30]), (("--mode", "max"), [10, 20, 30])])
+def test_runs_are_ranked_by_the_metric_and_those_that_did_not_measure_it_come_last(swept, capsys, mode, order):
+    brier = {10: 0.25, 20: 0.125, 30: math.nan}
+    swept.results = Results([trial(steps, 40.0, **{"fidelity/end_brier": told}) for steps, told in brier.items()])
+    assert run_main(sweep.main, ["--metric", "fidelity/end_brier", *mode, "--space", "fit.steps=10,20,30"]) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"fit.steps = {steps}") for steps in order]
+    assert places == sorted(places)
+    assert "0.125" in shown and "40.0" in shown and f"{'highest' if mode else 'lowest'} first" in shown
 
 
 def test_a_trial_that_failed_is_shown_and_told_by_the_status(swept, capsys):
@@ -68,6 +97,10 @@ def test_a_trial_that_failed_is_shown_and_told_by_the_status(swept, capsys):
         (["--space", "fit.steps"], "not 'fit.steps'"),
         (["--space", "fit.steps="], "not 'fit.steps='"),
         (["--rounds", "0", "--space", "fit.steps=1"], "rounds must be more than 0"),
+        (["--metric", "fidelity/scor", "--space", "fit.steps=1"], "did you mean 'fidelity/score'?"),
+        (["--metric", "return", "--mode", "min", "--space", "fit.steps=1"], "known are agent/explained_variance,"),
+        (["--rounds", "2", "--grace", "2", "--stop-early", "--space", "fit.steps=1"], "grace is 2 and rounds is 2"),
+        (["--reduction", "1", "--stop-early", "--space", "fit.steps=1"], "reduction must be more than 1"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_ray_starts(monkeypatch, capsys, arguments, sentence):

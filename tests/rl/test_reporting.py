@@ -1,14 +1,19 @@
 import io
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from PIL import Image
-from reports import make_film, make_report
+from reports import make_fidelity, make_film, make_report
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rl.reporting import TensorBoardLog, WatchedProgress, gif, scalars, write_metrics
+from rl.metrics import HORIZONS, METRICS
+from rl.reporting import TensorBoardLog, WatchedProgress, gif, scalars, trial_results, write_metrics
+from worldmodel.fidelity import Similarity
+
+CURVES = [f"{name}{pixels}" for name in ("dream", "copy_last", "ceiling", "adapter_off") for pixels in ("", "_changing")]
 
 
 def read(folder) -> EventAccumulator:
@@ -37,6 +42,31 @@ def test_scalars_name_every_figure():
     assert figures["fidelity/reward_above_baseline_recall"] == pytest.approx(1 / 3)
     assert (figures["fidelity/reward_error"], figures["fidelity/reward_error_baseline"]) == (0.5, 0.25)
     assert figures["loss/denoiser"] == 0.25
+
+
+def test_the_score_is_the_mean_over_changing_pixels():
+    report = make_report(changing=17.0)
+    assert scalars(report)["fidelity/score"] == report.score == 17.0
+    assert "fidelity/score" not in scalars(replace(report, fidelity=None))
+
+
+def test_ray_tune_is_told_every_figure_and_nan_for_what_was_not_measured():
+    report = replace(make_report(2), scalars={"imagined/return": 12.0, "loss/denoiser": 0.25})
+    told = trial_results(report)
+    assert told.items() >= scalars(report).items()
+    assert (told["round"], told["real_steps"], told["real_return"]) == (2, 2000, 50.0)
+    assert (told["imagined/return"], told["fidelity/score"], told["fidelity/dream_1"]) == (12.0, 20.0, 31.5)
+    missing = {name for name in METRICS if math.isnan(told[name])}
+    assert {"agent/explained_variance", "fidelity/dream_30", "rate/updates"} <= missing
+    assert not {"real_return", "fidelity/end_brier", "fidelity/reward_error", "fidelity/ssim_dream_1"} & missing
+
+
+def test_what_trials_can_be_ranked_by_is_there_under_that_name():
+    measured = replace(make_fidelity(), **dict.fromkeys(CURVES, (1.0,) * len(HORIZONS)), horizons=HORIZONS)
+    measured = replace(measured, ssim=Similarity(*[(0.5,) * len(HORIZONS)] * 6))
+    others = {name: 1.0 for name in METRICS if name.startswith(("imagined/", "agent/", "rate/"))}
+    told = trial_results(replace(make_report(), fidelity=measured, scalars=others))
+    assert all(math.isfinite(told[name]) for name in METRICS)
 
 
 def test_older_reports_have_no_structural_similarity():

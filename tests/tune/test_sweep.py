@@ -9,6 +9,7 @@ from miniature import MINIATURE
 from ray.tune import choice, grid_search
 
 from rl.dyna import Dyna, DynaConfig
+from tune.early_stopping import EarlyStopping
 from tune.sweep import sweep
 from worldmodel.errors import UserError
 from worldmodel.latent.model import LatentWorldModel
@@ -39,6 +40,27 @@ def test_a_space_that_cannot_work_is_refused_at_once(two_cpus, tmp_path, space, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"metric": "fidelity/scores"}, "did you mean 'fidelity/score'.*known are .*, real_return"),
+        ({"metric": "loss/total", "mode": "min"}, "nothing can be ranked by 'loss/total'"),
+        ({"early_stopping": EarlyStopping(grace=2)}, "grace is 2 and rounds is 2"),
+        ({"early_stopping": EarlyStopping(reduction=1.0)}, "reduction must be more than 1"),
+    ],
+)
+def test_what_trials_cannot_be_ranked_or_stopped_by_is_refused_without_a_cluster(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        sweep(MINIATURE, {"fit.steps": grid_search([1, 2])}, folder=tmp_path, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_is_dreamed_nothing_is_ranked_by_dreams(tmp_path):
+    space = {"imagine.dream": grid_search(["real", "model"])}
+    with pytest.raises(UserError, match=r"fidelity/score is of a dream, and imagine.dream is real"):
+        sweep(MINIATURE, space, folder=tmp_path, metric="fidelity/score")
+
+
 def test_a_trial_reserves_what_its_settings_need():
     space = DynaConfig(MINIATURE).tune({"collect.collectors": 3, "cluster.learner_gpus": 0.25})
     for config in (space, space.to_dict()):
@@ -58,3 +80,15 @@ def test_two_trials_on_exactly_the_cpus_that_one_asks_for(two_cpus, tmp_path):
     best = results.get_best_result()
     assert best.metrics["dyna"]["real_return"] == max(result.metrics["dyna"]["real_return"] for result in results)
     assert ray.available_resources()["CPU"] == 2
+
+
+def test_a_trial_that_falls_behind_in_what_trials_are_ranked_by_ends_early(two_cpus, tmp_path):
+    """One trial at a time: the first goes on to its end, the second only if its first round is no worse."""
+    space = {"imagine.learning_rate": grid_search(RATES)}
+    stopping = EarlyStopping(grace=1, reduction=2.0)
+    results = sweep(MINIATURE, space, folder=tmp_path, metric="fidelity/score", early_stopping=stopping)
+    assert not results.errors
+    first, second = (list(result.metrics_dataframe["dyna/fidelity/score"]) for result in results)
+    assert len(first) == 2 and len(second) == (1 if second[0] < first[0] else 2)
+    best = max(results, key=lambda result: result.metrics["dyna"]["fidelity/score"])
+    assert results.get_best_result().path == best.path
