@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.stopping import handlers_kept
 from rl.settings import ClusterSettings
@@ -28,28 +28,61 @@ _ENVIRONMENT = {
 }
 _CHECK_SECONDS = 60
 _ANSWER_SECONDS = 10
+_LOOPBACK = "127.0.0.1"
+
+
+class Addresses(NamedTuple):
+    """Where a cluster can be watched.
+
+    Attributes:
+        metrics: Its Prometheus endpoint, if there is one.
+        dashboard: Ray's dashboard, if it was asked for.
+    """
+
+    metrics: str | None
+    dashboard: str | None
+
+    @property
+    def lines(self) -> list[str]:
+        """What there is, a line each."""
+        return [f"{name} at {address}" for name, address in self._asdict().items() if address]
 
 
 @contextmanager
-def ray_cluster(settings: ClusterSettings, game: str = "") -> Iterator[str | None]:
-    """Ray, joined or started here; yields the address of its Prometheus metrics, if there is one.
+def ray_cluster(settings: ClusterSettings, game: str = "") -> Iterator[Addresses]:
+    """Ray, joined or started here; yields where it can be watched.
 
     Every worker, on other nodes too, imports the five packages from a copy of this installation, and the module that
     the id of `game` names from this folder, if it is here.
 
     Raises:
-        UserError: If the cluster cannot be reached, or our packages are mixed with others of the same names.
+        UserError: If the cluster cannot be reached or cannot be what it is asked to be, or our packages are mixed with
+            others of the same names.
     """
+    check_dashboard(settings)
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
     root = packages_root()
     with tempfile.TemporaryDirectory(prefix="neuralenv-") as folder:
         _copy_packages(root, Path(folder))
-        ray = _connect(settings, {"working_dir": folder, "env_vars": _own_game(game)})
+        ray, dashboard = _connect(settings, {"working_dir": folder, "env_vars": _own_game(game)})
         try:
             _check_workers(ray)
-            yield _metrics_address(ray)
+            yield Addresses(_metrics_address(ray), dashboard)
         finally:
             ray.shutdown()
+
+
+def check_dashboard(settings: ClusterSettings) -> None:
+    """See that a dashboard is asked for only where it can be given.
+
+    Raises:
+        UserError: If the cluster is one that runs already: whether it has a dashboard was settled when it was started.
+    """
+    if settings.dashboard and settings.address is not None:
+        raise UserError(
+            f"--cluster.dashboard is for a cluster that is started here; the one at {settings.address} was started with"
+            " or without a dashboard: leave the option out."
+        )
 
 
 def packages_root() -> Path:
@@ -80,7 +113,8 @@ def _own_game(game: str) -> dict[str, str]:
     return {"PYTHONPATH": str(Path.cwd())} if ":" in game else {}
 
 
-def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
+def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> tuple[Any, str | None]:
+    """Ray, connected, and its dashboard's address if there is to be one."""
     if settings.address is None:
         # A cluster of our own answers on this machine alone, and ends with the run: no token to hand around.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -90,7 +124,7 @@ def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
 
     try:
         with handlers_kept():
-            ray.init(
+            context = ray.init(
                 **_where(settings),
                 runtime_env=runtime_env,
                 log_to_driver=False,
@@ -98,7 +132,7 @@ def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> Any:
             )
     except Exception as error:  # Ray says no more than that when it takes too long to start
         raise UserError(_refusal(settings, str(error))) from error
-    return ray
+    return ray, f"http://{context.dashboard_url}" if settings.dashboard else None
 
 
 def check_answers(address: str) -> None:
@@ -144,7 +178,9 @@ def _where(settings: ClusterSettings) -> dict[str, Any]:
         "address": "local",
         "num_cpus": settings.num_cpus,
         "object_store_memory": settings.object_store_mb * 1_000_000,
-        "include_dashboard": False,
+        "include_dashboard": settings.dashboard,
+        # Whoever reaches it may run code in the cluster.
+        "dashboard_host": _LOOPBACK,
     }
 
 

@@ -77,15 +77,15 @@ def train_run(run: "RunFolder", console: Console, command: str = "") -> None:
     console.print("starting Ray")
     for sentence in scarce_memory(run.settings):
         console.print(f"[yellow]note:[/] {sentence}", soft_wrap=True)
-    with run.alone(), ray_cluster(run.settings.cluster, game.id) as metrics:
+    with run.alone(), ray_cluster(run.settings.cluster, game.id) as addresses:
         from experiments.training import train_rounds
         from rl.dyna import Dyna, DynaConfig
         from rl.reporting import Gauges
         from rl.resources import Resources, cluster_gpus
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-        if metrics:
-            console.print(f"metrics at {metrics}", highlight=False)
+        for line in addresses.lines:
+            console.print(line, highlight=False)
         if run.settings.cluster.address:
             needed = Resources.of(run.settings, cluster_gpus())
             needed.check()

@@ -79,12 +79,14 @@ def _run(options: Options, console: Console, command: str, began: float) -> None
 
     settings, play = options.settings, options.run_path / "play"
     console.print("starting Ray")
-    with ray_cluster(settings.cluster):
+    with ray_cluster(settings.cluster) as addresses:
         from rl.pretrain_board import BoardActor
         from rl.pretrain_play import gather
         from rl.pretrainer import pretrain
 
         logging.getLogger("ray.train").setLevel(logging.ERROR)
+        for line in addresses.lines:
+            console.print(line, highlight=False)
         progress = ConsoleProgress(console)
         gather(settings.play, settings.model.frame_size, settings.seed, play, progress)
         board = BoardActor.remote()

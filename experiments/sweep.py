@@ -73,12 +73,14 @@ def main(arguments: Sequence[str]) -> int:
     from experiments.cluster import ray_cluster
 
     settings = options.settings
-    with ray_cluster(settings.cluster, settings.game.id):
+    with ray_cluster(settings.cluster, settings.game.id) as addresses:
         from ray.tune import grid_search
 
         from tune.sweep import sweep
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        for line in addresses.lines:
+            console.print(line, highlight=False)
         results = sweep(
             settings,
             {name: grid_search(values) for name, values in choices.items()},

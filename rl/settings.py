@@ -187,6 +187,8 @@ class ClusterSettings:
     """GPUs for the agent and its dream; None: half of one if the cluster has any"""
     patience: float = 300.0
     """seconds to wait for room in a cluster that others use too"""
+    dashboard: bool = False
+    """show Ray's dashboard, to this machine alone, of the cluster started here"""
 
 
 @dataclass(frozen=True)

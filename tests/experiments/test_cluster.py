@@ -3,12 +3,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from experiments import cluster
-from experiments.cluster import PACKAGES, packages_root
+from experiments.cluster import PACKAGES, Addresses, packages_root, ray_cluster
 from rl.settings import ClusterSettings
 from worldmodel.errors import UserError
 
@@ -72,15 +73,67 @@ def test_what_ray_refuses_is_one_sentence(address, raised, sentence, monkeypatch
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("dashboard", [False, True])
+def test_a_dashboard_is_there_if_it_is_asked_for_and_answers_this_machine_alone(monkeypatch, dashboard):
+    told = {}
+
+    def init(**arguments):
+        told.update(arguments)
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+    monkeypatch.setattr(ray, "init", init)
+    _, address = cluster._connect(ClusterSettings(dashboard=dashboard), {})
+    assert (told["include_dashboard"], told["dashboard_host"]) == (dashboard, "127.0.0.1")
+    assert address == ("http://127.0.0.1:8265" if dashboard else None)
+
+
+def test_nobody_elses_cluster_is_asked_for_a_dashboard(monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("the cluster was joined"))
+    settings = ClusterSettings(address="there:6379", dashboard=True)
+    with pytest.raises(UserError, match="the one at there:6379 was started with or without"), ray_cluster(settings):
+        pass
+
+
+def test_there_is_no_dashboard_unless_it_is_asked_for():
+    assert not ClusterSettings().dashboard
+
+
+def test_what_can_be_watched_is_told_a_line_each():
+    assert Addresses("http://here:1/metrics", None).lines == ["metrics at http://here:1/metrics"]
+    assert Addresses(None, "http://127.0.0.1:8265").lines == ["dashboard at http://127.0.0.1:8265"]
+
+
+WITH_DASHBOARD = """
+import urllib.request
+
+from experiments import cluster
+from rl.settings import ClusterSettings
+
+settings = ClusterSettings(num_cpus=1, object_store_mb=100, dashboard=True)
+with cluster.ray_cluster(settings) as addresses:
+    print(addresses.dashboard, urllib.request.urlopen(addresses.dashboard).status)
+"""
+
+
+def test_the_dashboard_answers(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_DASHBOARD], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    address, status = done.stdout.split()
+    assert address.startswith("http://127.0.0.1:") and status == "200"
+
+
 IN_RAY = """
 from experiments import cluster
 from rl.settings import ClusterSettings
 
-with cluster.ray_cluster(ClusterSettings(num_cpus=1, object_store_mb=100)) as metrics:
+with cluster.ray_cluster(ClusterSettings(num_cpus=1, object_store_mb=100)) as addresses:
     import ray
 
     homes = ray.get(ray.remote(num_cpus=0)(cluster._homes).remote())
-print(len(set(homes.values())), homes["envs"], metrics)
+print(len(set(homes.values())), homes["envs"], addresses.metrics)
 """
 
 

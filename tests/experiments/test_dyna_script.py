@@ -33,7 +33,8 @@ def config(monkeypatch):
     module.Dyna = FakeAlgorithm
     module.DynaConfig = type("Config", (FakeConfig,), {})
     monkeypatch.setitem(sys.modules, "rl.dyna", module)
-    monkeypatch.setattr(cluster, "ray_cluster", lambda settings, game: nullcontext("http://here/metrics"))
+    addresses = cluster.Addresses("http://here/metrics", None)
+    monkeypatch.setattr(cluster, "ray_cluster", lambda settings, game: nullcontext(addresses))
     return module.DynaConfig
 
 

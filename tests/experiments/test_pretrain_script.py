@@ -1,5 +1,5 @@
 import json
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -28,11 +28,16 @@ def pretrain_main(runs: Path, *arguments: str) -> int:
     return run_main(pretrain.main, [*TINY, "--runs-dir", str(runs), *arguments])
 
 
+@contextmanager
+def two_cpus(settings):
+    with nullcontext() if ray.is_initialized() else ray_on(2):
+        yield cluster.Addresses(None, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_script_leaves_a_base(monkeypatch, tmp_path, capsys, workers):
-    there = ray.is_initialized()
-    monkeypatch.setattr(cluster, "ray_cluster", lambda s, game="": nullcontext() if there else ray_on(2))
+    monkeypatch.setattr(cluster, "ray_cluster", two_cpus)
     assert pretrain_main(tmp_path, "--workers", workers) == 0
     base = tmp_path / "pretrain-seed0" / "base"
     assert read_card(base).games == ("Pendulum-v1", "Acrobot-v1")

@@ -32,7 +32,7 @@ def swept(monkeypatch):
         seen.settings, seen.space, seen.others = settings, space, others
         return seen.results
 
-    monkeypatch.setattr(cluster, "ray_cluster", lambda *_: nullcontext())
+    monkeypatch.setattr(cluster, "ray_cluster", lambda *_: nullcontext(cluster.Addresses(None, "http://here")))
     monkeypatch.setattr(tune_sweep, "sweep", fake)
     return seen
 
@@ -69,7 +69,7 @@ def test_what_was_reached_is_shown_best_first(swept, capsys):
     assert run_main(sweep.main, ["--space", "fit.steps=10,30"]) == 0
     shown = capsys.readouterr().out
     assert shown.index("fit.steps = 30") < shown.index("fit.steps = 10")
-    assert "40.0" in shown and "/somewhere/Dyna" in shown
+    assert "40.0" in shown and "/somewhere/Dyna" in shown and "dashboard at http://here" in shown
 
 
 @pytest.mark.parametrize(("mode", "order"), [((), [20, 10, 30]), (("--mode", "max"), [10, 20, 30])])
