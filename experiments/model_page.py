@@ -9,6 +9,7 @@ from experiments.table import fidelity_curves
 from rl.round_report import RoundReport
 from rl.run_folder import RunFolder
 from rl.settings import Settings
+from worldmodel.data.episode import Source
 from worldmodel.data.index import holds_play, read_index
 from worldmodel.data.pieces import joined
 from worldmodel.fidelity import Fidelity
@@ -96,8 +97,8 @@ def _is_foreign(settings: Settings) -> bool:
 def _play(buffer: Path) -> list[list[str]]:
     """The rows of what is kept in a buffer, by source and in all."""
     pieces = [piece for chunk in read_index(buffer).there for piece in chunk.episodes] if holds_play(buffer) else []
-    episodes = Counter(episode.begun.source for episode in joined(pieces))
-    steps: Counter[str] = Counter()
+    episodes: Counter[Source] = Counter(episode.begun.source for episode in joined(pieces))
+    steps: Counter[Source] = Counter()
     for piece in pieces:
         steps[piece.info.source] += piece.length
     rows = [[source, f"{episodes[source]:,}", f"{steps[source]:,}"] for source in sorted(steps)]

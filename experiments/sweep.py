@@ -30,7 +30,7 @@ PROGRAM = "python experiments/sweep.py"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(SettingsOptions):
-    """Run Dyna once for every combination of some settings, and show which does best, in the real game if not told else.
+    """Run Dyna once for every combination of some settings, and show which does best: in the real game, or by --metric.
 
     As many runs go on at a time as there are CPUs for: each takes one, and one for each of its collectors.
     """

@@ -1,6 +1,6 @@
 """RLlib's PPO learner, which also remembers how its updates went."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
@@ -33,11 +33,9 @@ class AgentLearner(PPOTorchLearner):
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
         """PPO's loss; called by RLlib for every update."""
-        loss: Tensor = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         self._add(module_id, batch, fwd_out)
-        return loss
+        return cast(Tensor, loss)
 
     def take_figures(self) -> dict[str, float]:
         """The mean of each of `AGENT_FIGURES` over the updates since this was asked last; nothing without any."""
@@ -57,7 +55,7 @@ class AgentLearner(PPOTorchLearner):
     def _moved(self, module_id: str, batch: dict[str, Any], fwd_out: dict[str, Any]) -> Tensor:
         """How far the policy is from the one that played; RLlib tells 0 where it does not punish that."""
         distribution = self.module[module_id].unwrapped().get_train_action_dist_cls()
-        learned = distribution.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
+        learned: Any = distribution.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
         return divergence(batch[Columns.ACTION_LOGP], learned.logp(batch[Columns.ACTIONS]))
 
 

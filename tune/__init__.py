@@ -1,3 +1,3 @@
 """Sweeps over Dyna on Ray Tune."""
 
-__all__ = ["sweep"]
+__all__ = ["early_stopping", "sweep"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.utils.actor_manager import ResultOrError
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.actor_manager import ResultOrError
 from torch.distributions import Categorical, Normal, kl_divergence
 from waits import waits
 

@@ -62,9 +62,7 @@ def dyna_with(learner, device):
     """As much of a `Dyna` as is asked for peaks."""
     world_model = SimpleNamespace(take_gpu_peak=lambda: learner)
     generator = SimpleNamespace(device=torch.device(device))
-    return SimpleNamespace(
-        _crew=SimpleNamespace(world_model=world_model), runner=SimpleNamespace(generator=generator)
-    )
+    return SimpleNamespace(_crew=SimpleNamespace(world_model=world_model), runner=SimpleNamespace(generator=generator))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

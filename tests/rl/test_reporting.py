@@ -13,7 +13,9 @@ from rl.metrics import HORIZONS, METRICS
 from rl.reporting import TensorBoardLog, WatchedProgress, gif, scalars, trial_results, write_metrics
 from worldmodel.fidelity import Similarity
 
-CURVES = [f"{name}{pixels}" for name in ("dream", "copy_last", "ceiling", "adapter_off") for pixels in ("", "_changing")]
+CURVES = [
+    f"{name}{pixels}" for name in ("dream", "copy_last", "ceiling", "adapter_off") for pixels in ("", "_changing")
+]
 
 
 def read(folder) -> EventAccumulator:

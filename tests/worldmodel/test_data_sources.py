@@ -15,7 +15,8 @@ def paid(*episodes):
 
 def test_whoever_played_a_piece_has_its_steps_and_its_end(tmp_path):
     """The second game changes hands after five steps: its end is the agent's, its first steps are not."""
-    whole, begun, ended, other = counted(3), counted(4, 0, 5), counted(4, 5, None, "policy"), counted(5, source="policy")
+    whole, begun = counted(3), counted(4, 0, 5)
+    ended, other = counted(4, 5, None, "policy"), counted(5, source="policy")
     played = buffer_of(tmp_path, [whole, begun], [ended, other]).by_source()
     assert played == {
         "random": Played(length_of(3) + 5, paid(whole, begun), 1),

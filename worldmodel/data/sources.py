@@ -39,7 +39,7 @@ class Played:
 
 
 def played_by_source(entries: Sequence[ChunkEntry], chunks: Sequence[Chunk]) -> dict[Source, Played]:
-    """What each kind of player played of `chunks`, of which the index says `entries`; who played nothing is left out."""
+    """What each kind of player played of `chunks`, which the index tells as `entries`; others are left out."""
     played: dict[Source, Played] = defaultdict(Played)
     for entry, chunk in zip(entries, chunks, strict=True):
         last = np.cumsum([episode.length for episode in entry.episodes]) - 1
