@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -364,6 +365,19 @@ def test_the_first_agent_goes_on_from_a_saved_policy_and_the_second_from_the_fir
         algorithm.train()
         for name, weight in policy_of(algorithm).items():
             np.testing.assert_allclose(weight.cpu().numpy(), policy.weights[name], atol=1e-6)
+
+
+def test_a_saved_policy_is_taken_up_in_the_first_round_alone(tmp_path):
+    imagine, policy = begun_from(tmp_path, "frames", (32, 32, 3))
+    begun = []
+    agent = SimpleNamespace(
+        settings=replace(MINIATURE, imagine=imagine), _policy=lambda: policy, begin_anew=begun.append
+    )
+    for number in (2, 1):
+        Dyna._take_up(agent, number)
+    (weights,) = begun
+    assert all(np.array_equal(weight, policy.weights[name]) for name, weight in weights.items())
+    Dyna._take_up(SimpleNamespace(settings=MINIATURE), 1)
 
 
 def test_a_saved_policy_that_does_not_suit_is_refused_before_anything_is_played(made, tmp_path):
