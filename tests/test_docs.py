@@ -9,12 +9,14 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import ray
 import torch
 import tyro
 from clusters import ray_on
+from diamond import published_file
 from miniature import MINIATURE
 from pixel_dreams import world_model
 from playing import SPEC, counted
@@ -182,7 +184,9 @@ def test_the_code_for_pixels_runs(beside_a_run):
     world_model(beside_a_run / "models" / "diamond-breakout")
     episodes = [replace(counted(tag, end=8), frames=np.zeros((9, 64, 64, 3), np.uint8)) for tag in range(2)]
     BufferWriter(beside_a_run / "runs" / "cartpole-seed0" / "buffer", (64, 64, 3), SPEC, 1000).append(episodes)
-    dream, fit = blocks("docs/pixel.md")
+    published_file(beside_a_run)
+    dream, file, fit = blocks("docs/pixel.md")
     exec(dream, {})
+    exec(file, {"gym": gym, "frame": np.zeros((64, 64, 3), np.uint8)})
     exec(fit.replace("first_steps=2000, batch_size=32", "first_steps=1, batch_size=1").replace("=15", "=2"), {})
     assert (beside_a_run / "models" / "cartpole-pixels" / "config.json").exists()
