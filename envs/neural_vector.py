@@ -14,7 +14,7 @@ from envs.models import ModelSource, WeightSource, open_model, renew_model
 from envs.pool import StartPool, check_starts, chosen_start, fill_pool
 from envs.stack import choose, stack_push
 from envs.tensors import StepTensors, TensorVectorEnv, as_array
-from worldmodel.base import Dream, WorldModel
+from worldmodel.base import Dream, Step, WorldModel
 from worldmodel.data.starts import Starts, load_starts
 from worldmodel.errors import UserError
 from worldmodel.spaces import Observation
@@ -28,7 +28,13 @@ class NeuralVectorEnv(TensorVectorEnv):
 
     `reset` and `step` speak NumPy; `reset_tensors` and `step_tensors` are the same on the device, without waiting
     for it and without Python for each dream.
+
+    Attributes:
+        last_step: What the world model told of the newest step, on the device; of a dream that only began with it, what
+            followed the end of the one before. None before the first step.
     """
+
+    last_step: Step | None = None
 
     def __init__(
         self,
@@ -84,6 +90,11 @@ class NeuralVectorEnv(TensorVectorEnv):
         if (known := _starts_beside(world_model) if starts is None else starts) is not None:
             self.set_starts(known)
 
+    @property
+    def doubt_limit(self) -> Tensor | float:
+        """A dream that is doubted more than this is truncated; a number, or float32 () on the device."""
+        return self.world_model.doubt_limit if self._given_limit is None else self._given_limit
+
     def set_starts(self, starts: Starts) -> None:
         """Begin dreams from other starts; those under way go on."""
         check_starts(self.world_model, starts)
@@ -136,13 +147,13 @@ class NeuralVectorEnv(TensorVectorEnv):
         acted = self._acted(actions)
         self._autotune(self._dreams, acted)
         dreams, step = self.world_model.step(self._dreams, acted, self._generator)
-        begun = self.needs_reset
+        begun, self.last_step = self.needs_reset, step
         stacked = stack_push(self._stacked, self.world_model.observe(dreams, self._observation))
         self._dreams = dreams.where(begun, fresh.dreams)
         self._stacked = choose(begun, fresh.stacks, stacked)
         rewards = torch.where(begun, 0.0, step.rewards)
         # A dream whose doubt is no number has run away furthest of all.
-        doubted = ~(step.doubt <= self._doubt_limit())
+        doubted = ~(step.doubt <= self.doubt_limit)
         return self._stacked, rewards, *self._finish(step.terminated, doubted)
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
@@ -174,16 +185,13 @@ class NeuralVectorEnv(TensorVectorEnv):
 
     def _begin(self, starts: StartPool) -> Tensor:
         self._forget()
-        self._dreams, self._stacked = starts.dreams, starts.stacks
+        self._dreams, self._stacked, self.last_step = starts.dreams, starts.stacks, None
         return self._stacked
 
     def _autotune(self, dreams: Dream, actions: Tensor) -> None:
         if self._steps_ahead and self._autotuned is not self.world_model:
             self.world_model.autotune(dreams, actions, self._steps_ahead)
             self._autotuned = self.world_model
-
-    def _doubt_limit(self) -> Tensor | float:
-        return self.world_model.doubt_limit if self._given_limit is None else self._given_limit
 
     def _acted(self, actions: Tensor) -> Tensor:
         if not self._shuffled:

@@ -81,12 +81,13 @@ def _dream(options: Options, world_model: Path, policy: "PolicySnapshot") -> Non
 def _play(options: Options, policy: "PolicySnapshot") -> None:
     from rl.evaluator import Evaluator
 
-    evaluator = Evaluator(options.game, _frame_size(policy, options.world_model), min(options.games, _AT_A_TIME))
+    evaluator = Evaluator(options.game, frame_size_of(policy, options.world_model), min(options.games, _AT_A_TIME))
     judged = evaluator.evaluate(options.games, options.seed, policy, options.world_model, options.greedy)
     print(f"real:   {_told(judged)}")
 
 
-def _frame_size(policy: "PolicySnapshot", world_model: Path | None) -> FrameSize:
+def frame_size_of(policy: "PolicySnapshot", world_model: Path | None) -> FrameSize:
+    """Of the frames that a policy sees, or that `world_model` encodes for it."""
     height, width, _ = policy.spec.observation_shape
     if policy.spec.observation == "latents" and world_model:
         from worldmodel.families import load_world_model

@@ -205,9 +205,9 @@ def _video(tag: str, film: Film) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
-def gif(frames: NDArray[np.uint8]) -> bytes:
-    """An animated GIF of uint8 (time, height, width, 3)."""
+def gif(frames: NDArray[np.uint8], frame_ms: int = _FRAME_MS) -> bytes:
+    """An animated GIF of uint8 (time, height, width, 3), each shown for `frame_ms` milliseconds."""
     first, *rest = [Image.fromarray(frame) for frame in frames]
     data = io.BytesIO()
-    first.save(data, "GIF", save_all=True, append_images=rest, duration=_FRAME_MS, loop=0)
+    first.save(data, "GIF", save_all=True, append_images=rest, duration=frame_ms, loop=0)
     return data.getvalue()

@@ -67,6 +67,7 @@ def test_the_wheel_holds_the_data_that_modules_read(wheel):
         ("rl.settings", {"torch", "ray", "ale_py"}),
         ("experiments.cli", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
         ("experiments.dyna", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
+        ("experiments.by_hand", {"torch", "ray", "ale_py", "pygame"}),
         ("experiments.expert", {"torch", "ray", "ale_py"}),
         ("experiments.pretrain", {"torch", "ray", "ale_py"}),
         ("experiments.compare", {"torch", "ray", "ale_py", "matplotlib", "scipy"}),

@@ -9,6 +9,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from counting import CountingWorldModel, length_of, read
 from dreams import counting_starts
 from gymnasium.utils.env_checker import check_env
@@ -40,9 +41,22 @@ def test_it_is_played_to_its_end():
     tag, count = int(read(observation[..., -3:]).tag), int(read(observation[..., -3:]).count)
     for step in range(length_of(tag) - count):
         observation, reward, terminated, truncated, info = env.step(1)
-        assert (type(reward), type(terminated), type(truncated), info) == (float, bool, bool, {})
+        assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
+        assert info == {"doubt": pytest.approx((count + step + 1) / 100), "end_probability": float(terminated)}
         assert terminated == (step == length_of(tag) - count - 1)
     assert read(env.reset()[0][..., -3:]).count in (0, 2, 5)
+
+
+def test_the_step_in_which_a_dream_only_begins_tells_nothing():
+    env = make(horizon=1)
+    assert env.reset(seed=0)[1] == {}
+    assert [bool(env.step(1)[-1]) for _ in range(4)] == [True, False, True, False]
+
+
+def test_the_limit_of_doubt_is_there_to_compare_with(monkeypatch):
+    assert make(doubt_limit=0.25).doubt_limit == 0.25
+    monkeypatch.setattr(CountingWorldModel, "doubt_limit", property(lambda _: torch.tensor(0.5)))
+    assert (type(make().doubt_limit), make().doubt_limit) == (float, 0.5)
 
 
 def test_a_seed_repeats_the_dream():

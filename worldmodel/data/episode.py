@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["random", "expert", "policy"]
-"""Who played."""
+Source = Literal["random", "expert", "policy", "human"]
+"""Who played; "human": a person at the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class EpisodeInfo:
     Attributes:
         env_id: The game's Gymnasium id.
         source: Who played.
-        policy_version: Which policy it was; 0 for random play.
+        policy_version: Which policy it was; 0 for random play, and for a person's.
         world_model_version: Which world model that policy was trained in; 0 for none.
         round: The round in which it was played.
-        collector: Which collector played it.
+        collector: Which collector played it; -1 for none.
         seed: `reset(seed=...)` of the game, which replays it; None where the game can not be replayed.
         start: Steps already played in this game before this piece; 0: the episode begins with the game.
     """
