@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -37,15 +38,19 @@ class Addresses(NamedTuple):
     Attributes:
         metrics: Its Prometheus endpoint, if there is one.
         dashboard: Ray's dashboard, if it was asked for.
+        token: What it asks for.
     """
 
     metrics: str | None
     dashboard: str | None
+    token: str | None = None
 
     @property
     def lines(self) -> list[str]:
         """What there is, a line each."""
-        return [f"{name} at {address}" for name, address in self._asdict().items() if address]
+        metrics = [f"metrics at {self.metrics}"] if self.metrics else []
+        asks = f", which asks for the token {self.token}" if self.token else ""
+        return [*metrics, f"dashboard at {self.dashboard}{asks}"] if self.dashboard else metrics
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def ray_cluster(settings: ClusterSettings, game: str = "") -> Iterator[Addresses
         ray, dashboard = _connect(settings, {"working_dir": folder, "env_vars": _own_game(game)})
         try:
             _check_workers(ray)
-            yield Addresses(_metrics_address(ray), dashboard)
+            yield Addresses(_metrics_address(ray), dashboard, os.environ.get("RAY_AUTH_TOKEN"))
         finally:
             ray.shutdown()
 
@@ -116,8 +121,7 @@ def _own_game(game: str) -> dict[str, str]:
 def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> tuple[Any, str | None]:
     """Ray, connected, and its dashboard's address if there is to be one."""
     if settings.address is None:
-        # A cluster of our own answers on this machine alone, and ends with the run: no token to hand around.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        require_token()
     else:
         check_answers(settings.address)
     import ray
@@ -133,6 +137,16 @@ def _connect(settings: ClusterSettings, runtime_env: dict[str, Any]) -> tuple[An
     except Exception as error:  # Ray says no more than that when it takes too long to start
         raise UserError(_refusal(settings, str(error))) from error
     return ray, f"http://{context.dashboard_url}" if settings.dashboard else None
+
+
+def require_token() -> None:
+    """Let clusters that this process starts answer nobody without a secret token, unless its environment says else.
+
+    Ray listens on every address of a machine: without one whoever reaches it could run code here. It asks for a token
+    by itself where nothing is said, and would keep one in the user's home.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def check_answers(address: str) -> None:

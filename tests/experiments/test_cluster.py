@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from clusters import ray_on
 
 from experiments import cluster
 from experiments.cluster import PACKAGES, Addresses, packages_root, ray_cluster
@@ -101,6 +102,38 @@ def test_there_is_no_dashboard_unless_it_is_asked_for():
 def test_what_can_be_watched_is_told_a_line_each():
     assert Addresses("http://here:1/metrics", None).lines == ["metrics at http://here:1/metrics"]
     assert Addresses(None, "http://127.0.0.1:8265").lines == ["dashboard at http://127.0.0.1:8265"]
+    (line,) = Addresses(None, "http://127.0.0.1:8265", "abc").lines
+    assert line == "dashboard at http://127.0.0.1:8265, which asks for the token abc"
+    assert Addresses(None, None, "abc").lines == []
+
+
+STRANGER = """
+import sys
+
+import ray
+
+ray.init(sys.argv[1], log_to_driver=False)
+"""
+
+
+def test_a_cluster_that_is_started_here_answers_no_stranger(tmp_path):
+    """Ray listens on every address of the machine, so whoever reached it could run code."""
+    with ray_on(1):
+        address = ray.get_runtime_context().gcs_address
+        known, nobodys, wrong = {}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64}
+        for given, joins in ((known, True), (nobodys, False), (wrong, False)):
+            done = subprocess.run(
+                [sys.executable, "-c", STRANGER, address], cwd=tmp_path, env={**os.environ, **given}, timeout=120,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (done.returncode == 0) == joins, done.stderr
+
+
+def test_who_says_how_ray_is_to_be_reached_is_not_overruled(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    cluster.require_token()
+    assert (os.environ["RAY_AUTH_MODE"], "RAY_AUTH_TOKEN" in os.environ) == ("disabled", False)
 
 
 WITH_DASHBOARD = """
