@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.ablation import Ablation, AblationResult
 from experiments.changes import CHANGES, ROWS, RowName
 from experiments.cli import SettingsOptions, parse_settings, run_main
-from experiments.provenance import commit, leaves, shared
+from experiments.provenance import commit, leaves
 from experiments.recorded import beside
 from experiments.stopping import STOPPED
 from experiments.table import interval_of, new_table
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     for row in rows:
         check_settings(options.changed(row, options.seed))
     command = as_typed(PROGRAM, arguments)
-    ablation = Ablation.opened(options.path, options.game.id, shared(leaves(options.settings)), command)
+    ablation = Ablation.opened(options.path, options.game.id, leaves(options.settings), leaves(Settings()), command)
     console = make_console()
     for row in options.rows:
         if row not in rows:

@@ -46,7 +46,7 @@ class Options:
     """
 
     parts: tuple[Part, ...] = PARTS
-    """what is measured (agents: on a CPU alone); the others stay as the file has them, if it is of this machine"""
+    """what is measured (agents and judging: on a CPU alone); the others stay, if the file is of this machine"""
     world_model: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """a trained world model, for how far its dreams stray in a faster arithmetic; None: that is left out"""
     seconds: float = 8.0
@@ -193,6 +193,8 @@ def _round(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[
 
 
 def _judging(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
+    if options.device == "cuda":
+        return
     judging: tuple[Judged, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
         for judged in measure_judging(Path(folder)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from rl.settings import Settings
+from worldmodel.data.starts import StartMix
 from worldmodel.fitting import FitConfig
 
 ImaginedRow = Literal[
@@ -64,8 +65,7 @@ def _four_calls(settings: Settings) -> Settings:
 
 
 def _starts_at_beginnings(settings: Settings) -> Settings:
-    starts = replace(settings.imagine.starts, uniform=0.0, near_end=0.0, beginning=1.0, near_reward=0.0)
-    return _imagine(starts=starts)(settings)
+    return _imagine(starts=StartMix(uniform=0.0, near_end=0.0, beginning=1.0))(settings)
 
 
 def _horizon(times: float) -> Callable[[Settings], Settings]:

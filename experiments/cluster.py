@@ -188,9 +188,13 @@ def _refusal(settings: ClusterSettings, reason: str) -> str:
 def _where(settings: ClusterSettings) -> dict[str, Any]:
     if settings.address is not None:
         return {"address": settings.address}
+    import torch  # takes seconds, which a cluster that runs already does not ask for
+
     return {
         "address": "local",
         "num_cpus": settings.num_cpus,
+        # Ray counts none where it cannot ask the driver's library, and a run would learn on the CPU.
+        "num_gpus": torch.cuda.device_count() or None,
         "object_store_memory": settings.object_store_mb * 1_000_000,
         "include_dashboard": settings.dashboard,
         # Whoever reaches it may run code in the cluster.

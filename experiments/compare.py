@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.comparison import CompareSettings, Comparison, RowName
-from experiments.provenance import leaves, shared
+from experiments.provenance import leaves
 from experiments.stopping import STOPPED
 from experiments.terminal import as_typed, make_console
 from rl.checks import check_real_play
@@ -60,9 +60,12 @@ class Options(CompareSettings, SettingsOptions):
 def main(arguments: Sequence[str]) -> int:
     """Compare as the command line says. Returns the exit status."""
     options = _parse(arguments)
-    recorded = shared(leaves(options.settings) | leaves(options.compare))
+    recorded, defaults = (
+        leaves(options.settings) | leaves(options.compare),
+        leaves(Settings()) | leaves(CompareSettings()),
+    )
     command = as_typed(PROGRAM, arguments)
-    comparison = Comparison.opened(options.path, options.game.id, recorded, command)
+    comparison = Comparison.opened(options.path, options.game.id, recorded, defaults, command)
     others = [Comparison.read(path) for path in options.beside]
     console = make_console()
     try:

@@ -135,20 +135,20 @@ def promise_table(promise: Promise) -> Table:
     table.caption = (
         f"All three from the same {promise.moments} moments of the agent's real games. A last row above the first is"
         " a promise that the game does not keep; where the second is right, the agent has found what the dream gets"
-        f" wrong. Of the same actions, moment by moment: {_paired(promise.paired)}."
+        f" wrong. Of the same actions, by {promise.paired.pairs} moments that share no step: {_paired(promise.paired)}."
     )
     return table
 
 
 def alarms_table(rounds: Sequence[RoundAlarms]) -> Table:
     """What would be doubted of real play."""
-    columns = ("games of later play", "steps doubted", "stretches doubted (false alarms)", "games doubted",
+    columns = ("games in later play", "steps doubted", "stretches doubted (false alarms)", "games doubted",
                "stretches doubted with a strange picture")  # fmt: skip
     table = _columns("Doubt, of real play that came after the world model", "round", columns)
     for row in rounds:
         found = row.alarms
         shares = (found.steps, found.real, found.whole, found.strange) if found else (None,) * 4
-        table.add_row(str(row.round), str(found.episodes if found else 0), *map(_told, shares))
+        table.add_row(str(row.round), str(found.games if found else 0), *map(_told, shares))
     table.caption = (
         f"A stretch is up to {STRETCH} steps, as long as a dream; strange is the picture of another one, at one step of"
         " each. False alarms should stay below 0.05; a doubt that tells nothing apart has these two shares alike. Of a"

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = _opened(options.runs)
     settings, command = runs[0].settings, as_typed(PROGRAM, arguments)
     path = (options.results or Path("docs/results") / f"frozen_{_name(settings)}.json").absolute()
-    frozen = Frozen.opened(path, settings.game.id, shared(leaves(settings)), command)
+    frozen = Frozen.opened(path, settings.game.id, leaves(settings), leaves(Settings()), command)
     console = make_console()
     try:
         for run in runs:

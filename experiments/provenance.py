@@ -25,6 +25,17 @@ def shared(named: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if not name.startswith(_APART)}
 
 
+def differing(stored: Mapping[str, Any], ours: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Names of those settings in which the runs of one file must be equal, and these are not.
+
+    Args:
+        stored: What a file says. It was written before those settings that it does not name, with their defaults.
+        ours: What is to be added to it.
+        defaults: The default of every setting.
+    """
+    return [name for name, value in shared(ours).items() if stored.get(name, defaults.get(name)) != value]
+
+
 def machine() -> str:
     """This machine, in words."""
     return f"{platform.machine()}, {os.cpu_count()} CPU cores"

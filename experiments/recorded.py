@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from experiments.provenance import machine
+from experiments.provenance import differing, machine, shared
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.plain import read_plain
@@ -62,18 +62,20 @@ class Recorded(Generic[R]):
     rows: dict[str, dict[str, R]] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, path: Path, game: str, settings: Mapping[str, Any], command: str) -> Self:
+    def opened(
+        cls, path: Path, game: str, settings: Mapping[str, Any], defaults: Mapping[str, Any], command: str
+    ) -> Self:
         """What the file holds, or a beginning that is not written yet.
 
         Raises:
             UserError: If the file holds results of other settings; naming those.
         """
-        fresh = cls(game, command, machine(), dict(settings))
+        fresh = cls(game, command, machine(), shared(settings))
         if not path.exists():
             return fresh
         there = cls.read(path)
-        if differing := [name for name in settings if there.settings.get(name, settings[name]) != settings[name]]:
-            raise UserError(f"{path} holds the results of another {', '.join(differing)}; give --results another file.")
+        if names := differing(there.settings, settings, defaults):
+            raise UserError(f"{path} holds the results of another {', '.join(names)}; give --results another file.")
         return replace(fresh, rows=there.rows)
 
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cluster import packages_root
-from experiments.provenance import commit, leaves, machine, shared
+from experiments.provenance import commit, differing, leaves, machine
 from experiments.recorded import read_record
 from rl.round_report import RoundReport
 from rl.settings import Settings
@@ -69,9 +69,10 @@ def check_recordable(path: Path, settings: Settings) -> None:
     Raises:
         UserError: Naming the settings that differ.
     """
-    stored, ours = read_results(path).settings if path.exists() else {}, leaves(settings)
-    if differing := [name for name in shared(stored) if name in ours and stored[name] != ours[name]]:
-        raise UserError(f"{path} holds results of another {', '.join(differing)}; give --record another file.")
+    if not path.exists():
+        return
+    if names := differing(read_results(path).settings, leaves(settings), leaves(Settings())):
+        raise UserError(f"{path} holds results of another {', '.join(names)}; give --record another file.")
 
 
 def record(path: Path, settings: Settings, reports: list[RoundReport], command: str) -> None:

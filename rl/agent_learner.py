@@ -45,6 +45,29 @@ class AgentLearner(PPOTorchLearner):
         self._sums, self._updates = None, 0
         return dict(zip(AGENT_FIGURES, means, strict=True))
 
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Choose the optimizer; called by RLlib."""
+        parameters = self.get_parameters(self.module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            # In one operation; not fused, it waits for a GPU to tell its steps once they were read from a checkpoint.
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
+
+    def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
+        """Take a step; called by RLlib.
+
+        What is not finite is 0 or the largest number, as with RLlib; but RLlib asks twice of every gradient whether
+        that is so, and a GPU would be waited for each time.
+        """
+        for name, gradient in gradients_dict.items():
+            self._params[name].grad = gradient.nan_to_num_()
+        for module_id, names in self._module_optimizers.items():
+            for name in names:
+                self.get_optimizer(module_id, name).step()
+
     @torch.no_grad()
     def _add(self, module_id: str, batch: dict[str, Any], fwd_out: dict[str, Any]) -> None:
         logged = [self.metrics.peek((module_id, key)) for key in _LOGGED.values()]

@@ -45,6 +45,17 @@ def check_settings(settings: Settings) -> None:
     _check_imagine(settings.imagine)
 
 
+def check_beginning(settings: Settings) -> None:
+    """Refuse settings that a run cannot begin with, though one that has begun goes on without what they name.
+
+    Raises:
+        UserError: Naming the setting and what it may be.
+    """
+    policy = settings.imagine.policy
+    if policy and not policy.is_dir():
+        raise UserError(f"imagine.policy: there is no folder {policy}.")
+
+
 def check_expert_settings(settings: ExpertSettings) -> None:
     """Refuse settings that no expert can be trained with.
 
@@ -110,8 +121,7 @@ def _check_collect(collect: CollectSettings) -> None:
         raise UserError(
             "collect.most_first_steps is less than collect.first_steps: raise it, or leave both as they are."
         )
-    first = collect.most_first_steps if collect.rare_rewards else collect.first_steps
-    if collect.capacity < (most := max(first, collect.steps)):
+    if collect.capacity < (most := max(collect.longest_first, collect.steps)):
         raise UserError(f"collect.capacity is {collect.capacity}, less than a round's {most} steps; raise it.")
     if collect.expert > 0 and collect.expert_policy is None:
         raise UserError("collect.expert is not 0, so collect.expert_policy must name an expert's folder.")
@@ -128,8 +138,6 @@ def _check_imagine(imagine: ImagineSettings) -> None:
         )
     if imagine.steps < batch:
         raise UserError(f"imagine.steps is {imagine.steps}, less than one rollout ({batch} steps); raise it.")
-    if imagine.policy and not imagine.policy.is_dir():
-        raise UserError(f"imagine.policy: there is no folder {imagine.policy}.")
     if abs(sum(imagine.starts.shares) - 1) > 1e-6:
         shares = ", ".join(f"{name} {share:g}" for name, share in dotted(imagine.starts).items())
         raise UserError(f"the shares of imagine.starts ({shares}) must add up to 1.")

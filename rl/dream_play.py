@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from envs.neural_vector import NeuralVectorEnv
@@ -51,8 +52,9 @@ def play_dreams(
     """
     spec, stack = policy.spec, remembered(policy.spec)
     envs = NeuralVectorEnv(
-        world_model, dreams, observation=spec.observation, stack=stack, horizon=horizon, render_mode="rgb_array"
-    )
+        world_model, dreams, observation=spec.observation, stack=stack, horizon=horizon,
+        device="cuda" if torch.cuda.is_available() else "cpu", render_mode="rgb_array",
+    )  # fmt: skip
     player = dreamer(policy, world_model, envs.action_spec, greedy)
     film: list[NDArray[np.uint8]] = []
 

@@ -12,7 +12,6 @@ _FIT = "fit "
 """how the names of a world model's stages begin, as phases"""
 _STEPS = {"collect": "real_steps", "imagine": "imagined_steps"}
 """What the other phases that have a rate count."""
-_PLAYERS: Mapping[Source, str] = {"random": "random", "expert": "expert", "policy": "agent"}
 
 
 def rates(spent: Mapping[str, Spent]) -> dict[str, float]:
@@ -20,13 +19,15 @@ def rates(spent: Mapping[str, Spent]) -> dict[str, float]:
     figures = {f"rate/{counted}": spent[phase] for phase, counted in _STEPS.items() if phase in spent}
     stages = {f"rate/{phase}": stage for phase, stage in spent.items() if phase.startswith(_FIT)}
     figures |= stages | {"rate/updates": sum(stages.values(), Spent())}
-    return {name: phase.units / phase.seconds for name, phase in figures.items() if phase.seconds}
+    # A phase that an earlier try had done already takes a moment, too, and does nothing.
+    return {name: phase.units / phase.seconds for name, phase in figures.items() if phase.seconds and phase.units}
 
 
 def buffer_figures(played: Mapping[Source, Played], capacity: int) -> dict[str, float]:
     """How full a buffer for about `capacity` steps is, and of each kind of player its steps and its mean return."""
     figures = {"buffer/fill": sum(part.steps for part in played.values()) / capacity}
     for source, part in played.items():
-        figures[f"buffer/steps_{_PLAYERS[source]}"] = float(part.steps)
-        figures[f"buffer/return_{_PLAYERS[source]}"] = part.mean_return
+        player = "agent" if source == "policy" else source
+        figures[f"buffer/steps_{player}"] = float(part.steps)
+        figures[f"buffer/return_{player}"] = part.mean_return
     return figures

@@ -17,8 +17,6 @@ from worldmodel.errors import UserError
 
 _PIECE = 500
 """real steps that one call to a collector asks for"""
-_MORE = 1000
-"""real steps between two looks at what has been seen"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,11 @@ class Gathering:
         self._delivered = Counter(chunk.episodes[0].info.collector for chunk in mine)
         self._playing: dict[Any, _Piece] = {}
         self._failure: UserError | None = None
+
+    @property
+    def lap(self) -> int:
+        """Steps in which each collector is called once."""
+        return _PIECE * len(self._collectors)
 
     def run(self, wanted: int) -> Iterator[int]:
         """Play until there are `wanted` steps, all collectors at once. Yields steps as they come into the buffer.
@@ -144,11 +147,15 @@ class Gathering:
 
 
 def play_until(gathering: Gathering, seen: Callable[[], int], wanted: int, most: int) -> Iterator[int]:
-    """Play on until `seen` counts `wanted`, or the round has `most` steps. Yields by how much the count grew."""
+    """Play on until `seen` counts `wanted`, or the round has `most` steps. Yields by how much the count grew.
+
+    It looks whenever each collector has brought something: a single one that is interrupted and goes on stops where it
+    would have stopped.
+    """
     count = seen()
     yield count
     while count < wanted and gathering.steps < most:
-        for _ in gathering.run(min(gathering.steps + _MORE, most)):
+        for _ in gathering.run(min(gathering.steps + gathering.lap, most)):
             pass
         before, count = count, seen()
         yield count - before

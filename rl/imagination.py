@@ -109,7 +109,7 @@ class ImaginationPPO(PPO):
             return learner.module[DEFAULT_MODULE_ID].get_state()
 
         super().restore_from_path(path, *args, **kwargs)
-        (result,) = self.learner_group.foreach_learner(weights)
+        result, *_ = self.learner_group.foreach_learner(weights)
         self.runner.module.set_state(result.get())
 
     def snapshot(self, spec: PolicySpec, real_steps: int = 0) -> PolicySnapshot:

@@ -65,7 +65,8 @@ class Promise:
         real: What the real game paid.
         replayed: What the dream pays for the actions that it took in the real game.
         dreamed: What the dream pays for those that it takes there.
-        paired: Of `real` and `replayed`, moment by moment: their means may be right in a dream that is nowhere so.
+        paired: Of `real` and `replayed`, moment by moment: their means may be right in a dream that is nowhere so. Of
+            moments that share a step, one alone counts.
     """
 
     player: str
@@ -128,7 +129,8 @@ class Promises:
         def curve(rewards: NDArray[np.float32]) -> ReturnCurve:
             return ReturnCurve.of(rewards, horizons)
 
-        paired = correlate(replayed.sum(1).tolist(), real.sum(1).tolist())
+        apart = _apart(time, game, self._horizon)
+        paired = correlate(replayed.sum(1)[apart].tolist(), real.sum(1)[apart].tolist())
         return Promise(name, horizons, self._moments, curve(real), curve(replayed), curve(dreamed), paired)
 
     def _pool(self, starts: Starts, policy: PolicySnapshot) -> StartPool:
@@ -159,6 +161,15 @@ class Promises:
             rewards.append(outcome.rewards.cpu().numpy())
             ended.append(outcome.terminated.cpu().numpy())
         return np.where(past(np.stack(ended, 1)), np.float32(0), np.stack(rewards, 1))
+
+
+def _apart(time: NDArray[np.int64], game: NDArray[np.int64], horizon: int) -> list[int]:
+    """As many of these moments as come one after the other in their games, none within the steps of the one before."""
+    kept: list[int] = []
+    for moment in np.lexsort((time, game)).tolist():
+        if not kept or game[moment] != game[kept[-1]] or time[moment] >= time[kept[-1]] + horizon:
+            kept.append(moment)
+    return kept
 
 
 def _nobody(dreams: Dream) -> None:

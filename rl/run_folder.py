@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rl.checks import check_beginning
 from rl.checksums import damage, other_format, write_checksums
 from rl.lock import LOCK, FolderLock
 from rl.reporting import write_metrics
@@ -47,7 +48,7 @@ class RunFolder:
 
     Raises:
         UserError: If the folder holds a run with other settings, or something that is no run; if its newest round is
-            damaged; if it can't be written.
+            damaged; if it can't be written; if a new run cannot begin with its settings.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -56,6 +57,8 @@ class RunFolder:
         self._config = self.path / "config.json"
         with writing(self.path):
             _check_free(self.path, self._config)
+            if not self._is_settled():
+                check_beginning(settings)
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._is_settled():
                 with self._locked():

@@ -69,6 +69,11 @@ class CollectSettings:
     timeout: float = 900.0
     """seconds within which a collector must bring its next 500 steps, or it is ended and started again"""
 
+    @property
+    def longest_first(self) -> int:
+        """Real steps that the first round may take."""
+        return self.most_first_steps if self.rare_rewards else self.first_steps
+
 
 @dataclass(frozen=True)
 class ImagineSettings:

@@ -40,7 +40,7 @@ def check_space(run: Path, settings: Settings, spec: ActionSpec, there: BufferSt
 def _play_to_come(settings: Settings, spec: ActionSpec, there: BufferStatus) -> int:
     """Bytes by which the buffer will grow."""
     collect = settings.collect
-    steps = collect.first_steps + (settings.rounds - 1) * collect.steps - there.collected_steps
+    steps = collect.longest_first + (settings.rounds - 1) * collect.steps - there.collected_steps
     kept = max(min(steps, collect.capacity - there.steps), 0)
     return kept * (math.prod(settings.world_model.frame_shape) + len(spec) * spec.dtype.itemsize + _OUTCOME_BYTES)
 

@@ -13,6 +13,8 @@ from rl.lock import FolderLock
 from rl.one_game import Sight
 from rl.policies import Policy
 from worldmodel.data.episode import Episode, EpisodeInfo, Source
+from worldmodel.data.index import read_index
+from worldmodel.errors import UserError
 from worldmodel.files import writing
 from worldmodel.spaces import ActionSpec, FrameShape
 
@@ -66,7 +68,12 @@ class Tape:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder, patience=0)
-        self._writer = BufferWriter(folder, frame_shape, action_spec, _CAPACITY)
+        try:
+            self._writer = BufferWriter(folder, frame_shape, action_spec, _CAPACITY)
+            _check_game(folder, env_id)
+        except UserError:
+            self._lock.release()
+            raise
         self._env_id, self._spec = env_id, action_spec
         self._taken: list[_Taken] = []
         self.steps = 0
@@ -130,3 +137,10 @@ class Tape:
             life_lost=np.array([sight.life_lost for sight in seen], np.bool_),
             info=info,
         )
+
+
+def _check_game(folder: Path, env_id: str) -> None:
+    """Two games may well have the same frames and actions."""
+    played = {piece.info.env_id for chunk in read_index(folder).there for piece in chunk.episodes}
+    if others := played - {env_id}:
+        raise UserError(f"{folder} holds play of {', '.join(sorted(others))}, not of {env_id}: name another folder.")

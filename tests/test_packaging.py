@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_data_that_modules_read(wheel):
     ("package", "heavy"),
     [
         ("worldmodel", {"torch", "diffusers", "peft", "ray", "gymnasium"}),
-        ("envs", {"torch", "ray", "ale_py", "cv2", "pygame"}),
+        ("envs", {"torch", "ray", "ale_py", "cv2", "pygame", "safetensors"}),
         ("rl.settings", {"torch", "ray", "ale_py"}),
         ("experiments.cli", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),
         ("experiments.dyna", {"torch", "ray", "ale_py", "matplotlib", "tensorboard"}),

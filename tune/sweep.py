@@ -9,13 +9,14 @@ from ray.tune import CheckpointConfig, ResultGrid, RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.variant_generator import generate_variants
 
-from rl.checks import check_settings
+from rl.checks import check_beginning, check_settings
 from rl.dyna import Dyna, DynaConfig
 from rl.metrics import Mode, better
 from rl.resources import Resources, cluster_gpus
 from rl.settings import Settings
 from tune.early_stopping import EarlyStopping
 from worldmodel.errors import UserError
+from worldmodel.plain import dotted
 
 
 def sweep(
@@ -95,6 +96,13 @@ def _check(settings: Settings, space: Mapping[str, Any], metric: str) -> None:
     for _, changes in generate_variants(dict(space)):
         tuned = DynaConfig(settings).tune(changes).resolved().settings
         check_settings(tuned)
+        check_beginning(tuned)
+        if relative := [name for name, value in dotted(tuned).items() if _is_relative(value)]:
+            raise UserError(f"{relative[0]} is a relative path: give it whole, since trials stand in other folders.")
         if tuned.imagine.dream == "real" and metric.startswith("fidelity/"):
             raise UserError(f"{metric} is of a dream, and imagine.dream is real: rank by another metric.")
         Resources.of(tuned, cluster_gpus()).check()
+
+
+def _is_relative(value: Any) -> bool:
+    return isinstance(value, Path) and not value.is_absolute()

@@ -15,9 +15,10 @@ from worldmodel.errors import in_short
 Network = Callable[..., Any]
 Batch = TypeVar("Batch")
 
-WORTH_TUNING, WORTH_COMPILING = 10.0, 300.0
-"""seconds of plain work from which on backends are tried, and from which on one is compiled: on two cores that takes
-minutes, the first time"""
+WORTH_TUNING = 10.0
+"""seconds of plain work from which on backends are tried"""
+WORTH_COMPILING = {"cpu": 300.0, "cuda": 60.0}
+"""seconds of plain work from which on one is compiled: on two cores that takes minutes, the first time, on a GPU one"""
 _SMALLEST_PART = 16
 """pictures in a part of a batch, at least: smaller ones do not keep a device busy"""
 _SHAPES = 64
@@ -131,11 +132,14 @@ def autotune(
     all_of_it = _seconds(work, networks, 1) * times
     if all_of_it < WORTH_TUNING:
         return networks
+    device = next(networks[0].parameters()).device
+    if device.type == "cuda":
+        # cuDNN tries its ways, too, for each shape it meets; here those stay as they are.
+        torch.backends.cudnn.benchmark = True
     best: Sequence[Network] = networks
     least = _GAIN * _seconds(work, networks, _TRIES)
-    lowers = computes_bf16(next(networks[0].parameters()).device)
-    uncompiled: type[Backend] = Bfloat16 if lowers else ChannelsLast
-    for backend in (uncompiled, Compiled) if all_of_it >= WORTH_COMPILING else (uncompiled,):
+    uncompiled: type[Backend] = Bfloat16 if computes_bf16(device) else ChannelsLast
+    for backend in (uncompiled, Compiled) if all_of_it >= WORTH_COMPILING[device.type] else (uncompiled,):
         tried = [backend(network) for network in networks]
         seconds = _seconds_if_any(work, tried)
         if seconds < least:
@@ -153,7 +157,7 @@ def autotune(
 def autotune_chunks(
     backends: Sequence[Network], batch: int, work: Callable[[Sequence[Network]], object], times: int
 ) -> Sequence[Network]:
-    """The backends, the first one `Chunked` where it does `work` faster so.
+    """The backends, the first one `Chunked` where it does `work` faster so on a CPU.
 
     Args:
         backends: Which; the first takes and gives tensors, the batch first.
@@ -162,7 +166,7 @@ def autotune_chunks(
         times: How often. Each size of a part may have to be compiled: below `WORTH_COMPILING` seconds nothing is tried.
     """
     best, parts = backends, 2
-    if batch < parts * _SMALLEST_PART or (whole := _seconds(work, backends, _TRIES)) * times < WORTH_COMPILING:
+    if batch < parts * _SMALLEST_PART or (whole := _seconds(work, backends, _TRIES)) * times < WORTH_COMPILING["cpu"]:
         return backends
     least = _GAIN * whole
     while batch >= parts * _SMALLEST_PART:
@@ -208,17 +212,16 @@ def autotune_training(
 
 def _seconds_if_any(work: Callable[[Sequence[Network]], object], networks: Sequence[Network]) -> float:
     """The shortest of some tries; infinite where they cannot be compiled here, or take more memory than there is."""
-    from torch._dynamo.exc import TorchDynamoException  # imports half of torch
-
     try:
         with warnings.catch_warnings():
             # diffusers asks for its torch's version through a cache.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
             return _seconds(work, networks, _TRIES)
     except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
         return inf
-    except TorchDynamoException as error:
-        warnings.warn(f"not compiled, so this is slower than it could be: {in_short(error)}", stacklevel=3)
+    except RuntimeError as error:  # what torch raises that cannot compile, or cannot launch what it compiled
+        warnings.warn(f"a faster way failed, so this is slower than it could be: {in_short(error)}", stacklevel=3)
         return inf
 
 

@@ -117,7 +117,10 @@ class WorldModel(nn.Module, ABC):
             self.step(dream, actions, generator)
 
         backends = autotune(self.networks, step, times)
-        self.use_backends(autotune_chunks(backends, len(actions), step, times))
+        if actions.device.type == "cpu":
+            # Its caches are small; a GPU is the faster the more it is given at a time.
+            backends = autotune_chunks(backends, len(actions), step, times)
+        self.use_backends(backends)
 
     @property
     def doubt_limit(self) -> Tensor | float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from experiments.speed.imagination import SEES, build_model, fused, make_runner, turn_of
+from experiments.speed.imagination import SEES, build_model, fused, make_runner, rollout_of, turn_of
 from experiments.speed.timing import Rate, in_turns
 from rl.imagination_runner import ImaginationEnvRunner
 from worldmodel.autotune import Backend, Chunked, Network
@@ -52,9 +52,10 @@ def measure_without(family: Family, calls: int, dreams: int, seconds: float, dev
     model = build_model(family, calls).to(device).eval()
     ours = make_runner(fused(model), dreams, SEES[family], steps_ahead // dreams, device)
     ours.imagine(1)
+    length = rollout_of(family, device)
     runners = {ALL: ours} | dict(_without(model, ours, family, dreams, device))
     rates = in_turns(
-        {name: turn_of(runner.imagine, family, dreams) for name, runner in runners.items()}, seconds, device
+        {name: turn_of(runner.imagine, length, dreams) for name, runner in runners.items()}, seconds, device
     )
     return Ablated(family, calls, dreams, rates)
 

@@ -6,10 +6,11 @@ import torch
 
 from experiments.benchmark import PARTS, main
 from experiments.cli import run_main
-from experiments.speed import roofline
+from experiments.speed import real, roofline
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged, cut_round
+from experiments.speed.real import GAMES
 from experiments.speed.record import read_benchmark
 from experiments.speed.roofline import Roofline, Work, count, measure_roofline
 from experiments.speed.timing import Rate, in_turns
@@ -57,7 +58,6 @@ def test_the_limit_is_what_takes_longer(work, seconds):
 def test_bfloat16_is_measured_only_where_the_device_is_built_for_it(monkeypatch, built):
     """Elsewhere a single product of such matrices takes a minute."""
     monkeypatch.setattr(roofline, "computes_bf16", lambda device: built)
-    monkeypatch.setitem(roofline._SIDE, "cpu", 64)
     measured = measure_roofline("cpu", 0.05)
     assert (measured.bfloat16 > 0) is built
     assert measured.operations >= measured.float32 > 0 < measured.bandwidth
@@ -68,6 +68,14 @@ def test_ratios_say_how_many_times_faster_and_shares_how_much_longer():
     assert imagined.ratio("plain") == 2.5
     learned = Learned("tiny", (16, 16, 3), {"bare torch": rate(120.0), "stock RLlib": rate(50.0), "ours": rate(100.0)})
     assert learned.times("bare torch") == 1.2 and learned.times("stock RLlib") == 0.5
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A small roofline, and one game."""
+    monkeypatch.setitem(roofline._SIDE, "cpu", 64)
+    monkeypatch.setitem(roofline._COPIED, "cpu", 2**20)
+    monkeypatch.setattr(real, "GAMES", real.GAMES[:1])
 
 
 SMALL = ["--seconds", "0.01", "--imagination.dreams", "1", "2", "--imagination.latent-calls", "1"]
@@ -133,6 +141,7 @@ def test_what_judging_beside_saves_is_told_by_medians():
 
 @pytest.mark.slow
 def test_every_part_can_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(real, "GAMES", GAMES)
     monkeypatch.setattr("experiments.speed.judging.LEARNING", (0.1,))
     monkeypatch.setattr("experiments.speed.judging._TURNS", 1)
     path = tmp_path / "speed.json"

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import ray
-from clusters import ray_on
 
 from experiments import cluster
 from experiments.cluster import PACKAGES, Addresses, packages_root, ray_cluster
@@ -107,6 +106,17 @@ def test_what_can_be_watched_is_told_a_line_each():
     assert Addresses(None, None, "abc").lines == []
 
 
+OURS = """
+import os
+
+from experiments.cluster import ONE_PROCESS, ray_cluster
+
+with ray_cluster(ONE_PROCESS):
+    import ray
+
+    print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
+    input()
+"""
 STRANGER = """
 import sys
 
@@ -116,17 +126,28 @@ ray.init(sys.argv[1], log_to_driver=False)
 """
 
 
-def test_a_cluster_that_is_started_here_answers_no_stranger(tmp_path):
+def test_a_cluster_that_is_started_here_answers_no_stranger(tmp_path, monkeypatch):
     """Ray listens on every address of the machine, so whoever reached it could run code."""
-    with ray_on(1):
-        address = ray.get_runtime_context().gcs_address
-        known, nobodys, wrong = {}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64}
-        for given, joins in ((known, True), (nobodys, False), (wrong, False)):
-            done = subprocess.run(
-                [sys.executable, "-c", STRANGER, address], cwd=tmp_path, env={**os.environ, **given}, timeout=120,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert (done.returncode == 0) == joins, done.stderr
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", OURS], stdin=pipe, stdout=pipe, text=True) as ours:
+        address, token = ours.stdout.readline().split()
+        known, wrong = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": given} for given in (token, "0" * 64))
+        nobodys = {"RAY_AUTH_MODE": "disabled"}
+        comers = [
+            subprocess.Popen(
+                [sys.executable, "-c", STRANGER, address], cwd=tmp_path, env={**os.environ, **given}, stderr=pipe,
+                text=True,
+            )
+            for given in (known, nobodys, wrong)
+        ]  # fmt: skip
+        told = [comer.communicate(timeout=120)[1] for comer in comers]
+        assert [comer.returncode == 0 for comer in comers] == [True, False, False], told
+        ours.communicate("\n", timeout=60)
+    assert ours.returncode == 0
+    assert not list(tmp_path.glob(".ray/*token*")), "a token in the home would be that of every cluster to come"
 
 
 def test_who_says_how_ray_is_to_be_reached_is_not_overruled(monkeypatch):

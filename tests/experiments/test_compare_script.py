@@ -113,6 +113,17 @@ def test_other_settings_are_refused_by_name(fake, compare_main, capsys):
     assert compare_main("--cluster.threads", "1", "--seed", "3") == 0
 
 
+def test_a_file_of_before_a_setting_takes_no_more_seeds_with_another_than_its_default(fake, compare_main, tmp_path):
+    compare_main()
+    (path,) = tmp_path.rglob("*.json")
+    known = json.loads(path.read_text())
+    del known["settings"]["fit.recent_share"], known["settings"]["times"]
+    path.write_text(json.dumps(known))
+    assert compare_main("--seed", "3", "--fit.recent-share", "0.5") == 2
+    assert compare_main("--seed", "3", "--times", "3") == 2
+    assert compare_main("--seed", "3") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -7,7 +7,7 @@ from reports import make_report
 
 from experiments import provenance, results
 from experiments.results import check_recordable, read_results, record, references
-from rl.settings import Settings
+from rl.settings import CollectSettings, Settings
 from worldmodel.errors import UserError
 
 
@@ -39,6 +39,17 @@ def test_other_settings_are_refused_another_seed_is_not(tmp_path):
     check_recordable(path, with_seed(5))
     with pytest.raises(UserError, match="another rounds"):
         check_recordable(path, replace(with_seed(0), rounds=7))
+
+
+def test_a_file_was_written_with_the_defaults_of_settings_that_it_does_not_know(tmp_path):
+    path = tmp_path / "cartpole_real.json"
+    record(path, with_seed(0), [make_report()], "command")
+    stored = json.loads(path.read_text())
+    del stored["settings"]["collect.rare_rewards"]
+    path.write_text(json.dumps(stored))
+    check_recordable(path, with_seed(5))
+    with pytest.raises(UserError, match=r"another collect\.rare_rewards"):
+        check_recordable(path, replace(with_seed(5), collect=CollectSettings(rare_rewards=50)))
 
 
 @pytest.fixture

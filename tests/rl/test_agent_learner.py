@@ -103,14 +103,15 @@ def test_the_divergence_is_estimated_from_actions():
 
 
 @pytest.mark.parametrize("kind", corridor.SPECS)
-def test_an_update_waits_for_the_device_no_oftener_than_rllibs_own(kind):
+def test_an_update_waits_for_the_device_less_often_than_rllibs_own(kind):
     runner = ImaginationEnvRunner(config=configure(kind))
     first, second = columns_of(runner)
     counts = []
     for learner in (learner_of(configure(kind), runner, PPOTorchLearner), learner_of(configure(kind), runner)):
         update(learner, first)
         counts.append(waits(lambda learner=learner: update(learner, second)))
-    assert counts[0] == counts[1]
+    gradients = len(list(runner.module.parameters()))
+    assert counts[1] <= counts[0] - 2 * gradients
 
 
 def test_it_learns_what_rllibs_own_does():
@@ -120,7 +121,18 @@ def test_it_learns_what_rllibs_own_does():
         for learner in learners:
             update(learner, columns)
     ours, theirs = (learner.module[DEFAULT_MODULE_ID].state_dict() for learner in learners)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_a_gradient_that_is_no_number_counts_as_none():
+    runner = ImaginationEnvRunner(config=configure())
+    learner, (first, _) = learner_of(configure(), runner), columns_of(runner)
+    before = {name: value.clone() for name, value in learner.module[DEFAULT_MODULE_ID].state_dict().items()}
+    update(learner, {**first, "advantages": first["advantages"] * torch.nan})
+    after = learner.module[DEFAULT_MODULE_ID].state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("value.") for name in changed), "what only the value's loss reaches"
+    assert all(value.isfinite().all() for value in after.values())
 
 
 def test_figures_are_told_once():

@@ -5,7 +5,6 @@ from pixel_dreams import FRAMES, LATENTS, RECURRENT, SIZE, policy, world_model
 
 import rl.tape
 from envs.replay import Replay, play_to
-from rl.buffer import BufferWriter
 from rl.by_hand import Session
 from rl.dream_play import dreamer
 from rl.lock import FolderLock
@@ -192,7 +191,6 @@ def test_it_goes_on_in_a_buffer_and_throws_nothing_away(game, tmp_path):
 
 
 def test_a_buffer_of_another_game_or_in_use_is_refused(game, tmp_path):
-    BufferWriter(tmp_path / "other", SHAPE, ActionSpec.discrete(2), 10)
     tape_at(tmp_path / "mine", game).close()
     lock = FolderLock(tmp_path / "mine", patience=0)
     with pytest.raises(UserError, match="in use by another process"):
@@ -203,6 +201,11 @@ def test_a_buffer_of_another_game_or_in_use_is_refused(game, tmp_path):
     session.close()
     with pytest.raises(UserError, match="holds play of another game or frame size"):
         Tape(tmp_path / "mine", GAME, (8, 8, 3), game.action_spec)
+    with pytest.raises(UserError, match="holds play of another game or frame size"):
+        Tape(tmp_path / "mine", GAME, SHAPE, ActionSpec.discrete(2))
+    with pytest.raises(UserError, match=f"mine holds play of {GAME}, not of Other-v0: name another folder"):
+        Tape(tmp_path / "mine", "Other-v0", SHAPE, game.action_spec)
+    tape_at(tmp_path / "mine", game).close()
 
 
 def test_what_was_played_before_a_game_failed_is_kept(tmp_path):

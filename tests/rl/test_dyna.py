@@ -313,20 +313,18 @@ def test_a_round_that_was_killed_goes_on_from_the_last_finished_one(run, made, t
     assert by_round(tmp_path, 3) == collected, "what a round that was killed had collected was collected again"
 
 
-@pytest.mark.parametrize(
-    ("changes", "dreams", "shape"),
-    [
-        ({"dream": "real"}, RealDreams, (8, 8, 4 * IMAGINE.stack)),
-        ({"dream": "shuffled", "observation": "frames"}, NeuralVectorEnv, (32, 32, 3 * IMAGINE.stack)),
-    ],
-)
-def test_other_dreams_and_observations_go_round_too(made, changes, dreams, shape):
-    algorithm = made(imagine=replace(IMAGINE, **changes))
-    algorithm.train()
+def check_dreams(algorithm, dreams, shape):
+    """A round was trained in dreams of that kind, and judged."""
     assert isinstance(algorithm.runner.dreams, dreams)
     assert algorithm.runner.dreams.single_observation_space.shape == shape
     assert algorithm.last_report.imagined_steps >= IMAGINE.steps
     assert algorithm.last_report.after.lengths == judging_lengths()
+
+
+def test_the_real_game_may_be_the_dream(made):
+    algorithm = made(imagine=replace(IMAGINE, dream="real"))
+    algorithm.train()
+    check_dreams(algorithm, RealDreams, (8, 8, 4 * IMAGINE.stack))
 
 
 def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, tmp_path):
@@ -358,11 +356,13 @@ def begun_from(folder, observation, shape, encoder_hash=None):
     return imagine, policy
 
 
-def test_the_first_agent_goes_on_from_a_saved_policy_and_the_second_from_the_first(made, tmp_path):
+def test_frames_are_seen_and_dreams_shuffled_and_a_saved_policy_taken_up(made, tmp_path):
+    """The first round's agent goes on from the policy, and the second's from the first."""
     imagine, policy = begun_from(tmp_path / "begun", "frames", (32, 32, 3))
-    algorithm = made(imagine=imagine)
+    algorithm = made(imagine=replace(imagine, dream="shuffled"))
     for _ in range(2):
         algorithm.train()
+        check_dreams(algorithm, NeuralVectorEnv, (32, 32, 3 * IMAGINE.stack))
         for name, weight in policy_of(algorithm).items():
             np.testing.assert_allclose(weight.cpu().numpy(), policy.weights[name], atol=1e-6)
 
@@ -380,12 +380,14 @@ def test_a_saved_policy_is_taken_up_in_the_first_round_alone(tmp_path):
     Dyna._take_up(SimpleNamespace(settings=MINIATURE), 1)
 
 
-def test_a_saved_policy_that_does_not_suit_is_refused_before_anything_is_played(made, tmp_path):
-    imagine, _ = begun_from(tmp_path / "begun", "latents", (8, 8, 4), encoder_hash="another")
-    algorithm = made(imagine=imagine)
+def test_a_saved_policy_that_does_not_suit_is_refused_before_anything_is_played(tmp_path):
+    imagine, policy = begun_from(tmp_path, "latents", (8, 8, 4), encoder_hash="another")
+    ours = replace(policy, spec=replace(policy.spec, encoder_hash="ours"))
+    agent = SimpleNamespace(settings=replace(MINIATURE, imagine=imagine), _number=0, _policy=lambda: ours)
+    agent._take_up = lambda number: Dyna._take_up(agent, number)
+    agent._collect = lambda number: pytest.fail("played")
     with pytest.raises(UserError, match="latents of another encoder"):
-        algorithm.train()
-    assert not BufferReader(tmp_path / "buffer").num_steps
+        Dyna.training_step(agent)
 
 
 @pytest.mark.parametrize(

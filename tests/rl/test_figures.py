@@ -1,5 +1,6 @@
 import math
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from rl.dyna import Dyna
 from rl.figures import buffer_figures, rates
 from rl.gpu_memory import take_peak_mb
 from rl.phases import Spent
+from worldmodel.data.episode import Source
 from worldmodel.data.sources import Played
 
 
@@ -32,6 +34,10 @@ def test_what_took_no_time_has_no_rate():
     assert rates({}) == rates({"collect": Spent(0.0, 0)}) == {}
 
 
+def test_play_that_was_there_already_has_no_rate():
+    assert rates({"collect": Spent(0.01, 0)}) == {}
+
+
 def test_a_buffer_is_told_by_who_played_it():
     played = {"random": Played(600, 60.0, 30), "policy": Played(150, 90.0, 0)}
     told = buffer_figures(played, capacity=1000)
@@ -42,6 +48,13 @@ def test_a_buffer_is_told_by_who_played_it():
         "buffer/return_random": 2.0,
         "buffer/steps_agent": 150,
     }
+
+
+@pytest.mark.parametrize("source", get_args(Source))
+def test_whoever_played_a_buffer_has_a_name(source):
+    player = {"policy": "agent"}.get(source, source)
+    told = buffer_figures({source: Played(6, 3.0, 2)}, capacity=10)
+    assert told == {"buffer/fill": 0.6, f"buffer/steps_{player}": 6.0, f"buffer/return_{player}": 1.5}
 
 
 def test_without_a_gpu_there_is_no_peak():

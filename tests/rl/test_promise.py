@@ -48,6 +48,12 @@ def test_a_perfect_dream_promises_what_the_game_keeps(tmp_path, action):
     assert kept.real.low < kept.real.means[-1] < kept.real.high
 
 
+def test_what_is_paired_shares_no_step(tmp_path):
+    """Returns of moments that overlap are alike, and random pairings of them would correlate too seldom."""
+    kept = promises(tmp_path, moments=500).ask("by chance", snapshot(SEEN), 3, 60)
+    assert 3 < kept.paired.pairs <= 3 * 60 / HORIZON
+
+
 def test_in_a_perfect_dream_the_same_actions_bring_the_same(tmp_path):
     kept = promises(tmp_path).ask("by chance", snapshot(SEEN), 3, 60)
     assert kept.real == kept.replayed

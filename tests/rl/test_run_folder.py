@@ -167,6 +167,18 @@ def test_a_run_that_came_to_nothing_may_begin_again_with_other_settings(tmp_path
         RunFolder(tmp_path / "run", Settings(seed=4))
 
 
+def test_what_a_run_begins_with_must_be_there_when_it_begins_and_not_for_ever(tmp_path):
+    policy = tmp_path / "policy"
+    settings = Settings(imagine=ImagineSettings(policy=policy))
+    with pytest.raises(UserError, match=f"imagine.policy: there is no folder {policy}"):
+        RunFolder(tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+    policy.mkdir()
+    finish(RunFolder(tmp_path / "run", settings), 1)
+    policy.rmdir()
+    assert RunFolder(tmp_path / "run", settings).last_round == 1
+
+
 def test_a_folder_that_was_killed_while_it_was_made_is_taken(tmp_path):
     (tmp_path / "config.json.123.tmp").write_text("{")
     assert RunFolder(tmp_path, Settings()).last_round == 0

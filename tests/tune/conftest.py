@@ -7,9 +7,3 @@ def two_cpus():
     """Ray on exactly what one trial with one collector asks for."""
     with ray_on(2):
         yield
-
-
-@pytest.fixture
-def one_cpu():
-    with ray_on(1):
-        yield

@@ -144,6 +144,14 @@ def test_where_nothing_can_be_compiled_it_is_said_and_the_work_goes_on(monkeypat
 
 
 @pytest.mark.usefixtures("stand_ins")
+def test_a_way_that_cannot_be_launched_is_not_taken(monkeypatch):
+    monkeypatch.setattr(StandCompiled, "error", RuntimeError("Triton Error [CUDA]: invalid argument"))
+    with pytest.warns(UserWarning, match="a faster way failed, .* Triton Error"):
+        (way,) = autotune([Network()], work, COMPILED)
+    assert isinstance(way, StandLowered)
+
+
+@pytest.mark.usefixtures("stand_ins")
 def test_a_way_that_takes_more_memory_than_there_is_is_not_taken(monkeypatch):
     for way in (StandLowered, StandCompiled):
         monkeypatch.setattr(way, "error", torch.OutOfMemoryError("CUDA out of memory"))

@@ -45,7 +45,7 @@ def late(seen):
 
 def test_one_who_knows_the_game_doubts_other_games_pictures_and_no_play(reader):
     found = alarms(Doubter(stranger), reader, since=2, seed=0)
-    assert (found.episodes, found.stretches, found.strange) == (len(NEW), len(NEW), 1.0)
+    assert (found.games, found.stretches, found.strange) == (len(NEW), len(NEW), 1.0)
     assert found.steps == found.real == found.whole == 0
 
 
@@ -75,7 +75,7 @@ def test_long_games_are_several_stretches(tmp_path, monkeypatch):
     monkeypatch.setattr("worldmodel.doubt.STRETCH", 3)
     found = alarms(Doubter(stranger), buffer_of(tmp_path, [counted(tag) for tag in NEW]), since=1, seed=0)
     assert found.stretches == sum(-(-length_of(tag) // 3) for tag in NEW)
-    assert found.episodes == len(NEW)
+    assert found.games == len(NEW)
 
 
 def test_a_game_of_several_stretches_is_doubted_whole_for_one_of_them(tmp_path, monkeypatch):
@@ -85,3 +85,15 @@ def test_a_game_of_several_stretches_is_doubted_whole_for_one_of_them(tmp_path, 
     assert found.whole == pytest.approx(np.mean([length_of(tag) > limit for tag in NEW]))
     assert 0 < found.real < found.whole
     assert STRETCH == 64
+
+
+def test_a_game_that_went_on_in_another_round_is_one(tmp_path):
+    halves = [[counted(tag, 0, 3) for tag in NEW], [counted(tag, 3, number=2) for tag in NEW]]
+    found = alarms(Doubter(late, limit=1.5), buffer_of(tmp_path, *halves), since=1, seed=0)
+    assert found.games == len(NEW) and found.stretches == 2 * len(NEW)
+    assert found.whole == 1.0
+
+
+def test_pictures_of_others_are_found_in_whatever_batches_they_are_read(reader, monkeypatch):
+    monkeypatch.setattr("worldmodel.metrics.alarms._BATCH", 7)
+    assert alarms(Doubter(stranger), reader, since=2, seed=0).strange == 1.0

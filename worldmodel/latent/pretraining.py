@@ -128,7 +128,13 @@ class Pretraining:
         return {"models": models, "optimization": self._optimization.state_dict()}
 
     def go_on(self, state: dict[str, Any]) -> None:
-        """Go on from `state` in the stage that has just begun."""
+        """Go on from `state` in the stage that has just begun.
+
+        Raises:
+            UserError: If another version of this program wrote it.
+        """
+        if "optimization" not in state:
+            raise UserError("what was kept of this pre-training is of an older version: begin again in another folder.")
         self.load(state)
         self._optimization.load_state_dict(state["optimization"])
 

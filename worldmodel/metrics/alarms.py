@@ -1,6 +1,6 @@
 """How often real play would be doubted, which it should not, and play with a wrong picture, which it should."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,16 +21,16 @@ class Alarms:
     """How much of real play is doubted; stretches are as long as in `worldmodel.doubt`.
 
     Attributes:
-        episodes: How many there were.
-        stretches: Of how many stretches.
+        games: How many were played, or part of them.
+        stretches: In how many stretches.
         steps: Share of their steps that are doubted.
         real: Share of stretches in which some step is doubted: the false alarms by which the limit is set, since no
             dream of the presets is longer.
-        whole: Share of episodes in which some step is doubted; the longer they are the more.
+        whole: Share of games in which some step is doubted; the longer they are the more.
         strange: Share of stretches in which a step, any, is doubted when it brings the picture of another stretch.
     """
 
-    episodes: int
+    games: int
     stretches: int
     steps: float
     real: float
@@ -52,18 +52,17 @@ def alarms(model: WorldModel, reader: BufferReader, since: int, seed: int) -> Al
     doubt, limit = _doubt(model, play), float(model.doubt_limit)
     largest = largest_by_stretch(doubt, episode, time)
     doubted = doubt > limit
-    whole = len(np.unique(episode[doubted])) / len(np.unique(episode))
+    game = reader.games(reader.table.frame_ids(episode, time))
 
     order = np.random.default_rng(seed).permutation(len(steps))
     _, first = np.unique(stretches(episode, time)[order], return_index=True)
-    struck = segment(reader, sampler.at(steps[order[first]]))
-    strange = _doubt(model, [_with_pictures_of_others(struck)])
+    strange = _doubt(model, _struck(reader, sampler, steps[order[first]]))
     return Alarms(
-        episodes=len(np.unique(episode)),
+        games=len(np.unique(game)),
         stretches=len(largest),
         steps=float(doubted.mean()),
         real=float(np.mean(largest > limit)),
-        whole=whole,
+        whole=len(np.unique(game[doubted])) / len(np.unique(game)),
         strange=float(np.mean(strange > limit)),
     )
 
@@ -85,7 +84,10 @@ def _doubt(model: WorldModel, play: Iterable[Segment]) -> NDArray[np.float32]:
     return torch.cat([step.doubt for step in told]).cpu().numpy()
 
 
-def _with_pictures_of_others(play: Segment) -> Segment:
-    frames = play.frames.clone()
-    frames[:, -1] = play.frames[:, -1].roll(1, 0)
-    return replace(play, frames=frames)
+def _struck(reader: BufferReader, sampler: WindowSampler, steps: NDArray[np.int64]) -> Iterator[Segment]:
+    """Play up to each of these steps, the picture that it brings being that of the step before it in the list."""
+    for part, others in zip(_batches(steps), _batches(np.roll(steps, 1)), strict=True):
+        play = segment(reader, sampler.at(part))
+        frames = play.frames.clone()
+        frames[:, -1] = torch.from_numpy(reader.frames(sampler.at(others).frame_ids[:, -1]))
+        yield replace(play, frames=frames)
