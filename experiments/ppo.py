@@ -93,7 +93,7 @@ class PPO:
         """
         check(envs)
         self.envs, self.agent, self.config = envs, agent, config
-        self.optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, fused=True)
         self.generator = torch.Generator().manual_seed(seed)
         self.newest = self.reset(seed)
         self.ended = torch.zeros(envs.num_envs, dtype=torch.bool)
