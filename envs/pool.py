@@ -87,13 +87,10 @@ def chosen_start(model: WorldModel, frames: NDArray[np.uint8], actions: NDArray[
             f"the actions between {len(frames)} start frames are {between.shape}: give one fewer than frames, that is"
             f" {nothing.shape}."
         )
-    unknown = np.full(1, -1)
-    return Starts(
+    return Starts.of(
         np.concatenate([frames[:1]] * missing + [frames])[None],
         np.concatenate([spec.zeros(missing), between])[None],
         (np.arange(model.context) >= missing)[None],
-        unknown,
-        unknown,
     )
 
 

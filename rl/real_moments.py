@@ -79,8 +79,7 @@ class RealPlay:
         at, of = np.maximum(at, first), game[:, None]
         actions = self.actions[at[:, :-1], of].copy()
         actions[~mask[:, :-1]] = 0
-        unknown = np.full(len(time), -1)
-        return Starts(self.frames[at, of], actions, mask, unknown, unknown.copy())
+        return Starts.of(self.frames[at, of], actions, mask)
 
     def ahead(
         self, time: NDArray[np.int64], game: NDArray[np.int64], steps: int

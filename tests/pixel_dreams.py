@@ -35,11 +35,10 @@ def world_model(folder: Path, starts: int = 3) -> Path:
     torch.manual_seed(0)
     model = PixelWorldModel(CONFIG, SPEC)
     model.save_pretrained(folder)
-    rng, unknown = np.random.default_rng(0), np.full(starts, -1)
-    frames = rng.integers(256, size=(starts, 4, SIZE, SIZE, 3)).astype(np.uint8)
+    frames = np.random.default_rng(0).integers(256, size=(starts, 4, SIZE, SIZE, 3)).astype(np.uint8)
     mask = np.ones((starts, 4), np.bool_)
     mask[0, :2] = False
-    save_starts(folder / STARTS_FILE, Starts(frames, np.zeros((starts, 3), np.int64), mask, unknown, unknown))
+    save_starts(folder / STARTS_FILE, Starts.of(frames, np.zeros((starts, 3), np.int64), mask))
     return folder
 
 

@@ -139,10 +139,7 @@ def save_playable(model, folder):
     model.save_pretrained(folder)
     frames = np.zeros((1, model.context, *model.frame_shape), np.uint8)
     mask = np.ones((1, model.context), bool)
-    nothing = np.zeros(1, np.int64)
-    save_starts(
-        folder / STARTS_FILE, Starts(frames, np.zeros((1, model.context - 1), np.int64), mask, nothing, nothing)
-    )
+    save_starts(folder / STARTS_FILE, Starts.of(frames, np.zeros((1, model.context - 1), np.int64), mask))
 
 
 def test_the_code_in_the_readme_runs(beside_a_run):

@@ -227,8 +227,7 @@ def random_starts(model: WorldModel) -> Starts:
     """Contexts of noise."""
     rng, context, spec = np.random.default_rng(0), model.context, model.action_spec
     frames = rng.integers(256, size=(_STARTS, context, *model.frame_shape)).astype(np.uint8)
-    unknown = np.full(_STARTS, -1)
-    return Starts(frames, spec.zeros(_STARTS, context - 1), np.ones((_STARTS, context), np.bool_), unknown, unknown)
+    return Starts.of(frames, spec.zeros(_STARTS, context - 1), np.ones((_STARTS, context), np.bool_))
 
 
 def fused(model: WorldModel) -> WorldModel:

@@ -15,5 +15,4 @@ def counting_starts(steps, tags, context=4):
     led = np.where(time > 0, (time - 1) % 3, NO_ACTION)
     frames = paint(time, led, np.broadcast_to(tags[:, None], time.shape))
     actions = np.where(mask[:, :-1], time[:, :-1] % 3, 0)
-    unknown = np.full(len(steps), -1)
-    return Starts(frames, actions, mask, unknown, unknown)
+    return Starts.of(frames, actions, mask)

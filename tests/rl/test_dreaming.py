@@ -26,8 +26,7 @@ def dreams():
     action = np.where(count > 0, np.arange(CONTEXT) % counting.NUM_ACTIONS, counting.NO_ACTION)
     mask = count >= 0
     frames = counting.paint(count.clip(0), action, tags[:, None], SIZE)
-    unknown = np.full(len(tags), -1)
-    starts = Starts(frames, action[:, 1:].clip(0), mask, unknown, unknown)
+    starts = Starts.of(frames, action[:, 1:].clip(0), mask)
     return {"world_model": CountingWorldModel(CONTEXT, SIZE), "starts": starts, "horizon": 9}
 
 

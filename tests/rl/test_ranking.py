@@ -29,8 +29,7 @@ def beginnings(tags):
     """The first frames of games, as dreams begin from them."""
     mask = np.tile(np.arange(CONTEXT) == CONTEXT - 1, (len(tags), 1))
     frames = paint(np.zeros_like(mask, np.int64), -1, np.asarray(tags)[:, None], SIZE)
-    unknown = np.full(len(tags), -1)
-    return Starts(frames, np.zeros((len(tags), CONTEXT - 1), np.int64), mask, unknown, unknown)
+    return Starts.of(frames, np.zeros((len(tags), CONTEXT - 1), np.int64), mask)
 
 
 def always(action):

@@ -19,10 +19,9 @@ DREAMS = 4
 def dreams(model, **settings):
     """Under way, so that all that is done once is done."""
     size = model.config.frame_shape[0]
-    rng, unknown = np.random.default_rng(0), np.full(DREAMS, -1)
-    frames = rng.integers(256, size=(DREAMS, model.context, size, size, 3)).astype(np.uint8)
+    frames = np.random.default_rng(0).integers(256, size=(DREAMS, model.context, size, size, 3)).astype(np.uint8)
     actions, mask = np.zeros((DREAMS, model.context - 1), np.int64), np.ones((DREAMS, model.context), np.bool_)
-    envs = NeuralVectorEnv(model, DREAMS, starts=Starts(frames, actions, mask, unknown, unknown), horizon=9, **settings)
+    envs = NeuralVectorEnv(model, DREAMS, starts=Starts.of(frames, actions, mask), horizon=9, **settings)
     envs.reset_tensors(seed=0)
     envs.step_tensors(ACTIONS)
     return envs

@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,12 @@ class Starts:
     episode: NDArray[np.int64]
     step: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, frames: NDArray[np.uint8], actions: NDArray[Any], mask: NDArray[np.bool_]) -> Self:
+        """Contexts that come from no known place of a buffer."""
+        unknown = np.full(len(mask), -1)
+        return cls(frames, actions, mask, unknown, unknown)
+
     def __len__(self) -> int:
         return len(self.mask)
 
@@ -104,8 +110,7 @@ def load_starts(path: str | Path) -> Starts:
         raise UserError(f"{path} is missing: give the starts of the dreams, or a folder that holds them.") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({in_short(error)}): save the starts again.") from error
-    unknown = np.full(len(mask), -1)
-    return Starts(frames, actions, mask, unknown, unknown.copy())
+    return Starts.of(frames, actions, mask)
 
 
 def _check_arrays(frames: NDArray[Any], actions: NDArray[Any], mask: NDArray[Any]) -> None:
