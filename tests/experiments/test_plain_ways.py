@@ -154,6 +154,17 @@ def test_the_tiny_policy_sees_the_picture():
 
 
 @pytest.mark.parametrize("family", ["latent", "pixel"])
+def test_a_rollout_leaves_no_tensor_behind(family):
+    runner, alive = make_runner(small_model(family), 2, SEES[family], 0, "cpu"), []
+    for _ in range(20):
+        runner.imagine(2)
+        gc.collect()
+        alive.append(sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()))
+    assert alive[-1] <= max(alive[:10])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["latent", "pixel"])
 def test_a_thousand_rollouts_leave_no_memory_behind(family):
     runner = make_runner(small_model(family), 2, SEES[family], 0, "cpu")
     held = psutil.Process().memory_info

@@ -321,10 +321,18 @@ def check_dreams(algorithm, dreams, shape):
     assert algorithm.last_report.after.lengths == judging_lengths()
 
 
-def test_the_real_game_may_be_the_dream(made):
-    algorithm = made(imagine=replace(IMAGINE, dream="real"))
-    algorithm.train()
+def test_the_real_game_may_be_the_dream_and_an_expert_may_play(made, tmp_path):
+    _, expert = begun_from(tmp_path / "expert", "frames", (32, 32, 3))
+    save_policy(tmp_path / "expert", replace(expert, real_steps=77))
+    collect = replace(COLLECT, expert=0.5, expert_policy=tmp_path / "expert")
+    algorithm = made(collect=collect, imagine=replace(IMAGINE, dream="real"))
+    assert algorithm.train()["dyna"]["expert_steps"] == algorithm.last_report.expert_steps == 77
     check_dreams(algorithm, RealDreams, (8, 8, 4 * IMAGINE.stack))
+    steps = Counter()
+    for episode in by_round(tmp_path, 1):
+        steps[episode.info.source] += episode.length
+    assert algorithm.last_report.real_steps == steps.total()
+    assert steps["expert"] / steps.total() == pytest.approx(0.5, abs=0.1) and set(steps) == {"expert", "random"}
 
 
 def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, tmp_path):

@@ -7,16 +7,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from counting import CountingEnv
-from miniature import MINIATURE
 from test_policies import FRAMES, LATENTS, snapshot
 
 from rl.collector import Collector, Shares
-from rl.dyna import DynaConfig
 from rl.expert import expert_config, expert_steps, judge_expert, train_expert
 from rl.policies import load_policy, save_policy
 from rl.progress import NullProgress
 from rl.settings import CollectSettings, EvaluateSettings, ExpertSettings, GameSettings, Settings
-from worldmodel.data.reader import BufferReader
 from worldmodel.errors import UserError
 from worldmodel.latent.config import LatentConfig
 from worldmodel.spaces import ActionSpec
@@ -158,20 +155,6 @@ def test_a_run_counts_the_steps_of_the_expert_that_plays(trained, tmp_path):
     assert expert_steps(with_expert(folder, size=16), ACTIONS) == expert.real_steps
     assert expert_steps(with_expert(folder, share=0.0, size=16), ACTIONS) == 0
     assert expert_steps(Settings(), ACTIONS) == 0
-
-
-def test_in_a_run_the_expert_plays_and_its_steps_are_reported(cluster, tmp_path):
-    spec = replace(FRAMES, observation_shape=(32, 32, 3))
-    save_policy(tmp_path / "expert", snapshot(spec, real_steps=77))
-    collect = replace(MINIATURE.collect, expert=0.5, expert_policy=tmp_path / "expert")
-    algorithm = DynaConfig(replace(MINIATURE, collect=collect), folder=tmp_path).build_algo()
-    assert algorithm.train()["dyna"]["expert_steps"] == algorithm.last_report.expert_steps == 77
-    steps = dict.fromkeys(("random", "expert"), 0)
-    for episode in BufferReader(tmp_path / "buffer").episodes:
-        steps[episode.info.source] += episode.length
-    assert algorithm.last_report.real_steps == sum(steps.values())
-    assert steps["expert"] / sum(steps.values()) == pytest.approx(0.5, abs=0.1)
-    algorithm.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """A sweep over the whole loop in miniature."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 from miniature import MINIATURE
 from ray.tune import choice, grid_search
+from ray.tune.schedulers import ASHAScheduler
 
 from rl.dyna import Dyna, DynaConfig
 from tune.early_stopping import EarlyStopping
@@ -14,7 +17,6 @@ from worldmodel.errors import UserError
 from worldmodel.latent.model import LatentWorldModel
 
 TIME_LIMIT_S = 600
-LONGEST = [100, 1]
 
 
 @pytest.mark.parametrize(
@@ -62,20 +64,9 @@ def test_a_trial_reserves_what_its_settings_need():
         assert Dyna.default_resource_request(config).bundles == [{"CPU": 1}, *[{"CPU": 1}] * 3, {"GPU": 0.25}]
 
 
-@pytest.fixture(scope="module")
-def swept(two_cpus, tmp_path_factory):
-    """One trial at a time, on the CPUs that one asks for, the second judged by games of a single step."""
-    space = {"evaluate.max_steps": grid_search(LONGEST)}
-    stopping = EarlyStopping(grace=1, reduction=2.0)
-    folder = tmp_path_factory.mktemp("sweep")
-    results = sweep(MINIATURE, space, folder=folder, time_limit_s=TIME_LIMIT_S, early_stopping=stopping)
+def check_trials(results, folder):
+    """Each was told what is its own, kept what it reached, and has left."""
     assert not results.errors
-    return folder, results
-
-
-def test_two_trials_on_exactly_the_cpus_that_one_asks_for(swept):
-    folder, results = swept
-    assert [result.config["tuned"] for result in results] == [{"evaluate.max_steps": steps} for steps in LONGEST]
     for result in results:
         assert result.metrics["training_iteration"] == result.metrics["dyna"]["round"]
         assert Path(result.path).is_relative_to(folder)
@@ -84,8 +75,34 @@ def test_two_trials_on_exactly_the_cpus_that_one_asks_for(swept):
     assert ray.available_resources()["CPU"] == 2
 
 
-def test_a_trial_that_falls_behind_in_what_trials_are_ranked_by_ends_early(swept):
-    _, results = swept
+def test_a_trial_runs_on_exactly_the_cpus_that_it_asks_for(two_cpus, tmp_path):
+    space = {"evaluate.max_steps": grid_search([1])}
+    results = sweep(replace(MINIATURE, rounds=1), space, folder=tmp_path, time_limit_s=TIME_LIMIT_S)
+    check_trials(results, tmp_path)
+    assert [result.config["tuned"] for result in results] == [{"evaluate.max_steps": 1}]
+    assert results[0].metrics["dyna"]["real_return"] < 10, "judged by games of a single step"
+
+
+def test_trials_are_ranked_and_stopped_as_it_is_said(two_cpus, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("tune.sweep.Tuner", lambda _, **told: asked.append(told) or SimpleNamespace(fit=lambda: None))
+    space, stopping = {"fit.steps": grid_search([1, 2])}, EarlyStopping(grace=2, reduction=4.0)
+    settings = replace(MINIATURE, rounds=9)
+    sweep(settings, space, folder=tmp_path, samples=3, metric="fidelity/end_brier", early_stopping=stopping)
+    sweep(settings, space, folder=tmp_path, mode="min")
+    (told, plain), longest = ([each["tune_config"] for each in asked], asked[0]["run_config"].stop)
+    assert (told.metric, told.mode, told.num_samples) == ("dyna/fidelity/end_brier", "min", 3)
+    assert (plain.metric, plain.mode, plain.scheduler) == ("dyna/real_return", "min", None)
+    assert isinstance(told.scheduler, ASHAScheduler) and longest == {"training_iteration": 9}
+
+
+@pytest.mark.slow
+def test_a_trial_that_falls_behind_in_what_trials_are_ranked_by_ends_early(two_cpus, tmp_path):
+    """One trial at a time, the second judged by games of a single step."""
+    space = {"evaluate.max_steps": grid_search([100, 1])}
+    stopping = EarlyStopping(grace=1, reduction=2.0)
+    results = sweep(MINIATURE, space, folder=tmp_path, time_limit_s=TIME_LIMIT_S, early_stopping=stopping)
+    check_trials(results, tmp_path)
     first, second = (list(result.metrics_dataframe["dyna/real_return"]) for result in results)
     assert second[0] < first[0]
     assert (len(first), len(second)) == (2, 1)
