@@ -332,7 +332,8 @@ def test_the_real_game_may_be_the_dream_and_an_expert_may_play(made, tmp_path):
     for episode in by_round(tmp_path, 1):
         steps[episode.info.source] += episode.length
     assert algorithm.last_report.real_steps == steps.total()
-    assert steps["expert"] / steps.total() == pytest.approx(0.5, abs=0.1) and set(steps) == {"expert", "random"}
+    assert set(steps) == {"expert", "random"}
+    assert steps["expert"] / steps.total() == pytest.approx(0.5, abs=0.2), "games are given away whole"
 
 
 def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, tmp_path):
