@@ -1,5 +1,6 @@
 """Many dreams at a time: the learned game as a Gymnasium vector environment."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ class NeuralVectorEnv(TensorVectorEnv):
         self.world_model = renew_model(self.world_model, world_model, self.device)
         self._dreams = self._pool = None
         if self._starts is not None:
+            # It may see them with other eyes.
+            self._starts = replace(self._starts, latents=None)
             check_starts(self.world_model, self._starts)
 
     def reset(

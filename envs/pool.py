@@ -41,15 +41,17 @@ class StartPool:
 def fill_pool(
     model: WorldModel, starts: Starts, observation: Observation, stack: int, device: torch.device
 ) -> StartPool:
-    """Encode `starts`, which `check_starts` has let pass."""
+    """Begin dreams from `starts`, which `check_starts` has let pass; frames are encoded where nobody has yet."""
     parts = []
     for first in range(0, len(starts.mask), _BATCH):
         rows = slice(first, first + _BATCH)
         arrays = (starts.frames[rows], starts.actions[rows], starts.mask[rows])
         frames, actions, mask = (torch.from_numpy(array).to(device) for array in arrays)
-        # An agent's stack may be shorter than the model's memory: to encode a frame for nothing takes time.
-        seen = stack_context(look(model, frames[:, -stack:], observation), mask[:, -stack:], stack)
-        parts.append(StartPool(model.begin(frames, actions, mask), seen))
+        seen, latents = frames, None if starts.latents is None else torch.from_numpy(starts.latents[rows]).to(device)
+        if observation == "latents":
+            seen = latents = look(model, frames, observation) if latents is None else latents
+        stacks = stack_context(seen[:, -stack:], mask[:, -stack:], stack)
+        parts.append(StartPool(model.begin(frames, actions, mask, latents), stacks))
     return StartPool(_join([part.dreams for part in parts]), torch.cat([part.stacks for part in parts]))
 
 

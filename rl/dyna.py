@@ -44,7 +44,7 @@ from worldmodel.data.episode import Source
 from worldmodel.data.outcomes import rare_rewards
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.sources import Played
-from worldmodel.data.starts import draw_starts
+from worldmodel.data.starts import draw_starts, frame_ids
 from worldmodel.errors import UserError
 from worldmodel.files import write_json
 from worldmodel.spaces import ActionSpec
@@ -292,7 +292,11 @@ class Dyna(ImaginationPPO):
             reader = BufferReader(self._folder / "buffer", lives_end=self.settings.game.atari.life_loss_ends)
             rng = np.random.default_rng([self.settings.seed, number])
             starts = draw_starts(reader, STARTS, self.settings.world_model.context, rng, self.settings.imagine.starts)
-            self.runner.set_starts(find_replays(reader, starts) if self._plays_for_real else starts)
+            if self._plays_for_real:
+                self.runner.set_starts(find_replays(reader, starts))
+            else:
+                latents = self._crew.world_model.encoded(frame_ids(reader, starts))
+                self.runner.set_starts(replace(starts, latents=latents))
             return reader.by_source()
 
     def _take_up(self, number: int) -> None:

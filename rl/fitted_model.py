@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
@@ -61,6 +62,12 @@ class FittedModel:
         """See `WorldModelLearner.weights`."""
         weights: Mapping[str, NDArray[Any]] = self.learner.ask(lambda learner: learner.weights.remote())
         return weights
+
+    def encoded(self, frame_ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """See `WorldModelLearner.encoded`."""
+        latents = self.learner.ask(lambda learner: learner.encoded.remote(frame_ids))
+        # What Ray ships can only be read; torch wants arrays that could be written to.
+        return None if latents is None else latents.copy()
 
     def parameters(self) -> int:
         """All of the model's parameters."""

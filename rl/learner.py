@@ -113,6 +113,11 @@ class WorldModelLearner:
         """The whole model with the adapter worked in, for a model that has none; as NumPy, which Ray ships uncopied."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._model.fused_state().items()}
 
+    def encoded(self, frame_ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """See `Fitter.encoded`; the learner has met most of the frames before."""
+        latents = self._fitting().encoded(frame_ids)
+        return None if latents is None else latents.contiguous().cpu().numpy()
+
     def take_gpu_peak(self) -> float | None:
         """See `take_peak_mb`."""
         return take_peak_mb(self._device)

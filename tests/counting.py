@@ -146,7 +146,7 @@ class CountingWorldModel(WorldModel):
         self.context = context
         self.register_buffer("bonus", torch.zeros(()))
 
-    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> CountingDream:
+    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor, latents: Tensor | None = None) -> CountingDream:
         """As every world model; fails where frames, actions and mask do not tell one and the same game."""
         seen = read(frames)
         moved = mask[:, :-1]

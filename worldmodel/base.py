@@ -128,7 +128,7 @@ class WorldModel(nn.Module, ABC):
         return inf
 
     @abstractmethod
-    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Dream:
+    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor, latents: Tensor | None = None) -> Dream:
         """Dreams that go on from real play.
 
         Args:
@@ -136,6 +136,7 @@ class WorldModel(nn.Module, ABC):
             actions: (batch, context - 1, *action_spec.shape): `actions[:, i]` led from `frames[:, i]` to
                 `frames[:, i + 1]`.
             mask: bool, (batch, context): False where a frame only pads the start of a game.
+            latents: float32, (batch, context, h, w, channels), what `encode` makes of the frames; None: not known.
         """
 
     @abstractmethod

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
 from worldmodel.bounds import Count, NotNegative, Share
 from worldmodel.errors import UserError
 
@@ -130,6 +134,9 @@ class Fitter(Protocol):
 
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far."""
+
+    def encoded(self, frame_ids: NDArray[np.int64]) -> Tensor | None:
+        """What `WorldModel.encode` makes of these frames, (*frame_ids.shape, h, w, channels), where dreams need it."""
 
     def ends_recalled(self) -> float | None:
         """The share of held-out ends that free-running dreams come to, where it decides how long the fit goes on."""

@@ -68,6 +68,35 @@ def test_latents():
         latents, pictures = (e.step(np.array([0, 1, 2, 0]))[0] for e in (env, frames))
 
 
+class Blind(CountingWorldModel):
+    """Can encode nothing; keeps the latents that dreams were begun with."""
+
+    def begin(self, frames, actions, mask, latents=None):
+        self.begun_with = latents
+        return super().begin(frames, actions, mask, latents)
+
+    def encode(self, frames):
+        raise AssertionError("encoded again")
+
+
+@pytest.mark.parametrize("observation", ["frames", "latents"])
+def test_starts_that_are_encoded_already_are_not_encoded_again(observation):
+    model, frames = Blind(), torch.from_numpy(STARTS.frames)
+    latents = CountingWorldModel().encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+    known = replace(STARTS, latents=latents.numpy())
+    seen = make(world_model=model, starts=known, observation=observation).reset(seed=0)[0]
+    np.testing.assert_array_equal(seen, make(observation=observation).reset(seed=0)[0])
+    assert torch.equal(model.begun_with, latents)
+
+
+def test_another_model_encodes_for_itself():
+    known = replace(STARTS, latents=np.full((6, 4, 4, 4, 3), 7, np.float32))
+    env, other = make(starts=known, observation="latents"), make(observation="latents")
+    assert (env.reset(seed=0)[0] == 7).all()
+    env.load_world_model(CountingWorldModel())
+    np.testing.assert_array_equal(env.reset(seed=0)[0], other.reset(seed=0)[0])
+
+
 def test_an_action_leads_to_the_next_frame_and_reward():
     env = make()
     observations, _ = env.reset(seed=0)

@@ -30,6 +30,7 @@ from rl.round_report import RoundReport
 from worldmodel.data.chunk import chunk_file
 from worldmodel.data.index import read_index
 from worldmodel.data.reader import BufferReader
+from worldmodel.data.starts import Starts
 from worldmodel.errors import UserError
 from worldmodel.latent.model import LatentWorldModel
 
@@ -54,6 +55,7 @@ class Run:
     weights: list[dict] = field(default_factory=list)
     dreamed_in: list[dict] = field(default_factory=list)
     world_models: list[dict] = field(default_factory=list)
+    starts: list[Starts] = field(default_factory=list)
     dreamed: Counter = field(default_factory=Counter)
     learned: Counter = field(default_factory=Counter)
 
@@ -63,6 +65,7 @@ class Run:
         self.weights.append(policy_of(algorithm))
         self.dreamed_in.append(dreams_of(algorithm))
         self.world_models.append(model_of(algorithm))
+        self.starts.append(algorithm.runner.dreams._starts)
         algorithm.save_round(self.folder / str(number))
 
 
@@ -268,6 +271,14 @@ def test_the_dreams_follow_the_learner(run):
         assert same(dreamed, learned)
         assert same(dreamed, saved_model(run.folder / str(number)).fused_state())
     assert not same(*run.dreamed_in)
+
+
+def test_dreams_begin_from_latents_that_the_learner_has_anyway(run):
+    for number, starts in enumerate(run.starts, start=1):
+        some, model = slice(0, len(starts), 50), saved_model(run.folder / str(number))
+        encoded = model.encode(torch.from_numpy(starts.frames[some]).flatten(0, 1))
+        told = torch.from_numpy(starts.latents[some]).flatten(0, 1)
+        torch.testing.assert_close(told, encoded, atol=1e-4, rtol=1e-4)
 
 
 def test_rllibs_other_way_to_restore_is_refused_with_the_one_that_works():

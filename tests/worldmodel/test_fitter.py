@@ -13,6 +13,7 @@ from rl.buffer import BufferWriter
 from worldmodel.data.reader import BufferReader
 from worldmodel.data.windows import WindowSampler
 from worldmodel.fitting import FitConfig
+from worldmodel.latent.autoencoder import Autoencoder
 from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.losses import LatentLosses
@@ -245,6 +246,20 @@ def test_later_stages_see_the_autoencoder_as_it_has_become(reader, monkeypatch):
         frames = torch.from_numpy(reader.frames(drawn.sample(8, rng).frame_ids))
         expected = model.autoencoder.encode(frames.flatten(0, 1))
         torch.testing.assert_close(unroll.latents.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_frames_have_been_encoded_already(tmp_path, monkeypatch):
+    reader = slides(tmp_path, [sliding(seed) for seed in range(3)])
+    fitter, before = fitting(reader, "dynamics"), reader.num_frames
+    slides(tmp_path, [sliding(3)])
+    ids = BufferReader(tmp_path).end_frame_id - np.array([[1, 40, 2], [3, 3, 60]])
+    expected = fitter.model.encode(torch.from_numpy(BufferReader(tmp_path).frames(ids)).flatten(0, 1))
+    taken, encode = [], Autoencoder.encode
+    monkeypatch.setattr(Autoencoder, "encode", lambda self, frames: taken.append(len(frames)) or encode(self, frames))
+    told = fitter.encoded(ids)
+    assert told.shape == (2, 3, *fitter.model.observation_shape("latents"))
+    torch.testing.assert_close(told.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
+    assert sum(taken) == BufferReader(tmp_path).num_frames - before, "only what is new"
 
 
 def test_a_fit_leaves_the_model_ready_to_dream(reader):

@@ -53,6 +53,7 @@ def test_every_round_trains_both_networks(reader):
         ]
         assert not any(stage.makes_latents for stage in fitter.stages(first))
     assert fitter.ends_recalled() is None
+    assert fitter.encoded(np.zeros((2, 4), np.int64)) is None
     assert fitter.trained_parameters() == sum(parameter.numel() for parameter in fitter.model.parameters())
 
 

@@ -53,6 +53,8 @@ class Starts:
         episode: int64, (N,): place in `BufferReader.episodes`; -1 if not known.
         step: int64, (N,): the newest frame's place in its episode, where there is always an action to follow; -1 if
             not known.
+        latents: float32, (N, context, h, w, channels): what `WorldModel.encode` makes of the frames; None: nobody has
+            encoded them yet.
     """
 
     frames: NDArray[np.uint8]
@@ -60,6 +62,7 @@ class Starts:
     mask: NDArray[np.bool_]
     episode: NDArray[np.int64]
     step: NDArray[np.int64]
+    latents: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, frames: NDArray[np.uint8], actions: NDArray[Any], mask: NDArray[np.bool_]) -> Self:
@@ -89,6 +92,12 @@ def draw_starts(
         if (drawn := draw(reader, len(rows), rng)) is not None:
             episode[rows], step[rows] = drawn
     return _contexts(reader, episode, step, context)
+
+
+def frame_ids(reader: BufferReader, starts: Starts) -> NDArray[np.int64]:
+    """Ids, (N, context), of the frames of `starts`, which were drawn from `reader` as it is now."""
+    time = _times(starts.step, starts.mask.shape[1])
+    return reader.table.frame_ids(starts.episode[:, None], time.clip(0))
 
 
 def save_starts(path: str | Path, starts: Starts) -> None:
@@ -172,9 +181,14 @@ def _recent(reader: BufferReader, count: int, rng: np.random.Generator) -> Drawn
     return _within(reader, rng.choice(newest, size=count))
 
 
+def _times(step: NDArray[np.int64], context: int) -> NDArray[np.int64]:
+    """(N, context): how far into its episode every frame is; negative where none was played yet."""
+    return step[:, None] + np.arange(1 - context, 1)
+
+
 def _contexts(reader: BufferReader, episode: NDArray[np.int64], step: NDArray[np.int64], context: int) -> Starts:
     table = reader.table
-    time = step[:, None] + np.arange(1 - context, 1)
+    time = _times(step, context)
     mask = time >= 0
     actions = reader.steps.actions[table.offset[episode][:, None] + time[:, :-1].clip(0)]
     actions[~mask[:, :-1]] = 0

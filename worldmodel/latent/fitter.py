@@ -163,6 +163,12 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
         """The share of held-out ends that free-running dreams come to; see `measure_recall`."""
         return measure_recall(self.model, self._reader, self._segment, self.config.dream)
 
+    def encoded(self, frame_ids: NDArray[np.int64]) -> Tensor:
+        """What `WorldModel.encode` makes of these frames, float32 (*frame_ids.shape, h, w, channels); from memory."""
+        self._reader.refresh()
+        self._cache.extend()
+        return self._cache[torch.from_numpy(frame_ids).to(self._device)].movedim(-3, -1)
+
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far, each counted once."""
         return sum(self._ever_trained.values())

@@ -169,10 +169,11 @@ class LatentWorldModel(WorldModel):
         return self.origin.own(self.denoiser, self.autoencoder.vae) if self.origin else ("unet", "vae")
 
     @torch.no_grad()
-    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> LatentDream:
+    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor, latents: Tensor | None = None) -> LatentDream:
         """See `WorldModel.begin`."""
-        latents = self.autoencoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return LatentDream(latents=latents, actions=self.known(actions, mask))
+        if latents is None:
+            latents = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return LatentDream(latents=latents.movedim(-1, -3).contiguous(), actions=self.known(actions, mask))
 
     @torch.no_grad()
     def step(self, dream: Dream, actions: Tensor, generator: torch.Generator | None = None) -> tuple[LatentDream, Step]:

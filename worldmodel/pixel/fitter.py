@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worldmodel.autotune import Backend, Network, autotune_training
@@ -102,6 +103,9 @@ class PixelFitter(Updates[Segment]):
     def _take(self, backend: Network) -> None:
         self._backends[self._stage.name] = backend
         self._losses = PixelLosses(self.model, self._backends.get("denoiser"), self._backends.get("outcomes"))
+
+    def encoded(self, frame_ids: NDArray[np.int64]) -> None:
+        """Nothing: dreams of this family begin from the frames themselves."""
 
     def draw(self) -> Segment:
         """A batch for the stage."""

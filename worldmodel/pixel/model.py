@@ -74,7 +74,7 @@ class PixelWorldModel(WorldModel):
         return self.familiarity.limit
 
     @torch.no_grad()
-    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor) -> PixelDream:
+    def begin(self, frames: Tensor, actions: Tensor, mask: Tensor, latents: Tensor | None = None) -> PixelDream:
         """See `WorldModel.begin`; the outcome network sees the whole context before the first step."""
         seen, known = self.seen(frames, mask), self.known(actions, mask)
         _, memory = self.outcomes(seen, known)
