@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
-from tiny import CONFIG, LATENT, noise_frames, stir, tiny
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
+from diffusers.models.autoencoders.vae import DecoderOutput
+from tiny import CHANNELS, CONFIG, LATENT, SIZE, noise_frames, stir, tiny
 
 from worldmodel.latent.autoencoder import Autoencoder, build_vae, to_bytes, to_unit
 
@@ -24,6 +28,30 @@ def test_frames_keep_their_rows_columns_and_colours():
     frames[0, 1, 2] = torch.tensor([255, 0, 128])
     assert to_unit(frames)[0, 0, 1, 2] == 1
     assert torch.equal(to_bytes(to_unit(frames)), frames)
+
+
+@pytest.mark.parametrize("patch_size", [1, 2, 4])
+def test_squares_of_pixels_are_taken_as_one_and_put_back_where_they_were(monkeypatch, patch_size):
+    config = replace(CONFIG.autoencoder, patch_size=patch_size)
+    autoencoder = Autoencoder(build_vae(config))
+    assert autoencoder.patch_size == patch_size
+    assert autoencoder.scale == config.scale == 4 * patch_size
+    frames = noise_frames(2)
+    assert autoencoder.encode(frames).shape == (2, CHANNELS, SIZE // autoencoder.scale, SIZE // autoencoder.scale)
+    assert autoencoder.decode(autoencoder.encode(frames)).shape == frames.shape
+    taken = []
+
+    def encode(images):
+        taken.append(images)
+        return AutoencoderTinyOutput(images)
+
+    monkeypatch.setattr(autoencoder.vae, "encode", encode)
+    monkeypatch.setattr(autoencoder.vae, "decode", DecoderOutput)
+    assert torch.equal(to_bytes(autoencoder._decoded(autoencoder.raw(frames))), frames)
+    assert taken[0].shape == (2, 3 * patch_size**2, SIZE // patch_size, SIZE // patch_size)
+    # All that one place is given is of one square.
+    square = to_unit(frames)[0, :, patch_size : 2 * patch_size, :patch_size]
+    assert torch.equal(taken[0][0, :, 1, 0].sort().values, square.flatten().sort().values)
 
 
 def test_latents_have_no_mean_and_unit_spread_once_measured():

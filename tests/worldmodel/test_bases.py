@@ -252,6 +252,7 @@ def test_what_a_pipeline_has_besides_is_not_looked_at(copy):
         ("unet", {"in_channels": 9}, "takes 9 channels and gives 4"),
         ("vae", {"latent_channels": 16}, "latents have 16"),
         ("vae", {"_class_name": "VQModel"}, "VQModel"),
+        ("vae", {"in_channels": 4}, "takes 4 channels: a base needs one for colours"),
     ],
 )
 def test_a_base_of_another_kind_is_refused_with_the_reason(copy, part, changes, message):

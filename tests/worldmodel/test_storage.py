@@ -41,12 +41,15 @@ def folder(stored, tmp_path):
     return shutil.copytree(stored, tmp_path / "model")
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-def test_a_loaded_model_dreams_the_same_dream(tmp_path, adapted):
-    model = tiny(adapted=adapted)
+PATCHES = replace(CONFIG.autoencoder, channels=(16, 16), patch_size=2)
+
+
+@pytest.mark.parametrize("changes", [{}, {"adapted": True}, {"autoencoder": PATCHES}])
+def test_a_loaded_model_dreams_the_same_dream(tmp_path, changes):
+    model = tiny(**changes)
     model.save_pretrained(tmp_path)
     loaded = LatentWorldModel.from_pretrained(tmp_path)
-    assert loaded.adapted == adapted
+    assert loaded.adapted == model.adapted
     assert not loaded.training
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(dreamed(loaded), dreamed(model), strict=True))
     assert loaded.encoder_hash() == model.encoder_hash()

@@ -1,11 +1,13 @@
 """Frames to latents and back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from worldmodel.autotune import computes_bf16
 from worldmodel.latent.config import AutoencoderConfig
@@ -17,12 +19,15 @@ _BATCH = {"cpu": 2**22, "cuda": 2**27}
 """Numbers in the widest activation of a batch: what a CPU's caches hold, and half a gigabyte of a GPU's memory."""
 _REACH = 3.0
 """diffusers' `AutoencoderTiny` decodes 3 tanh(latent / 3)"""
+_COLOURS = 3
 
 
 def build_vae(config: AutoencoderConfig) -> AutoencoderTiny:
     """A small autoencoder of our own, to be trained from scratch."""
-    depth = len(config.channels)
+    depth, colours = len(config.channels), _COLOURS * config.patch_size**2
     return AutoencoderTiny(
+        in_channels=colours,
+        out_channels=colours,
         encoder_block_out_channels=config.channels,
         decoder_block_out_channels=config.channels,
         num_encoder_blocks=(1,) * depth,
@@ -34,11 +39,15 @@ def build_vae(config: AutoencoderConfig) -> AutoencoderTiny:
 class Autoencoder(nn.Module):
     """diffusers' `AutoencoderTiny` or `AutoencoderKL` between uint8 frames and latents of unit variance.
 
+    Networks that take more than three channels are given squares of pixels as one (Shi et al., 2016, "Real-time single
+    image and video super-resolution", whose pixel shuffle gives them back).
+
     Attributes:
         mean, std: float32, (1, channels, 1, 1): statistics of the raw latents, set by `standardise`.
         change: float32, (1, channels, 1, 1): spread of the change between two frames' latents.
         channels: Of a latent.
         scale: Pixels on a side of a latent's cell.
+        patch_size: Pixels on a side of what the networks take as one.
         reach: How far raw latents may lie from zero at no cost, when it is trained.
     """
 
@@ -59,6 +68,7 @@ class Autoencoder(nn.Module):
         self.vae = vae.to(memory_format=torch.channels_last)
         self.channels: int = vae.config.latent_channels
         self.scale = scale_of(vae.config)
+        self.patch_size = patch_size_of(vae.config)
         self._width = _widths(vae.config)[0]
         self.reach = _REACH
         self._factor = vae.config.scaling_factor
@@ -132,12 +142,13 @@ class Autoencoder(nn.Module):
         return fingerprint({**encoder, "mean": self.mean, "std": self.std})
 
     def _encoded(self, images: Tensor) -> Tensor:
-        told = self.vae.encode(self._cast(images))
+        told = self.vae.encode(self._cast(pixel_unshuffle(images, self.patch_size)))
         latents = told.latents if isinstance(self.vae, AutoencoderTiny) else told.latent_dist.mode()
         return (latents - self._offset) * self._factor
 
     def _decoded(self, raw: Tensor) -> Tensor:
-        return self.vae.decode(self._cast(raw / self._factor + self._offset)).sample.float()
+        shown = self.vae.decode(self._cast(raw / self._factor + self._offset)).sample.float()
+        return pixel_shuffle(shown, self.patch_size)
 
     def _cast(self, tensor: Tensor) -> Tensor:
         # Where the weights are in float32, autocast may be on: leave the choice to it.
@@ -145,7 +156,7 @@ class Autoencoder(nn.Module):
 
     def _batch(self, pixels: int, device: torch.device) -> int:
         """How many frames of so many pixels to take at a time."""
-        return max(_BATCH[device.type] // (pixels * self._width), 1)
+        return max(_BATCH[device.type] * self.patch_size**2 // (pixels * self._width), 1)
 
 
 _ENCODER = ("encoder.", "quant_conv.")
@@ -153,7 +164,13 @@ _ENCODER = ("encoder.", "quant_conv.")
 
 def scale_of(settings: Mapping[str, Any]) -> int:
     """Pixels on a side of a latent's cell, by an autoencoder's config."""
-    return 2 ** (len(_widths(settings)) - 1)
+    return patch_size_of(settings) * 2 ** (len(_widths(settings)) - 1)
+
+
+def patch_size_of(settings: Mapping[str, Any]) -> int:
+    """Pixels on a side of the squares that an autoencoder takes as one, by its config; 0 if they can't be squares."""
+    patch_size = math.isqrt(settings["in_channels"] // _COLOURS)
+    return patch_size if settings["in_channels"] == _COLOURS * patch_size**2 else 0
 
 
 def _widths(settings: Mapping[str, Any]) -> Sequence[int]:

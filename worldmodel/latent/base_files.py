@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from worldmodel.errors import UserError, in_short
-from worldmodel.latent.autoencoder import Vae, scale_of
+from worldmodel.latent.autoencoder import Vae, patch_size_of, scale_of
 from worldmodel.latent.config import BaseConfig
 from worldmodel.latent.own_base import CARD, BaseCard, base_folder, read_card, read_learned, shipped_bases
 from worldmodel.latent.schedule import Schedule
@@ -150,6 +150,11 @@ _WANTED = "give --base a folder or hub id with unet, vae and scheduler in safete
 def _check_vae(vae: Mapping[str, Any], name: str) -> None:
     if vae.get("_class_name") not in _VAES:
         raise UserError(f"The vae of {name} is {vae.get('_class_name')}: a base needs one of {', '.join(_VAES)}.")
+    if not patch_size_of(vae):
+        raise UserError(
+            f"The vae of {name} takes {vae['in_channels']} channels: a base needs one for colours, which takes 3, or 3"
+            " for each pixel of a square."
+        )
 
 
 def _check_unet(unet: Mapping[str, Any], channels: int, name: str) -> None:

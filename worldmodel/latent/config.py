@@ -34,11 +34,14 @@ class AutoencoderConfig:
     """width at each resolution, all the same; every one after the first halves it (64x64 frames become 8x8 latents)"""
     latent_channels: int = 8
     """channels of a latent"""
+    patch_size: int = 1
+    """pixels on a side of the squares that the networks take and give as one; most of the work is done at the first
+    resolution, so 2 and one resolution less cost a quarter"""
 
     @property
     def scale(self) -> int:
         """Pixels to a cell of the latent, in height as in width."""
-        return 2 ** (len(self.channels) - 1)
+        return self.patch_size * 2 ** (len(self.channels) - 1)
 
 
 @dataclass(frozen=True)
