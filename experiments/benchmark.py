@@ -19,6 +19,7 @@ from experiments.speed.imagination import ImaginationSettings, measure_imaginati
 from experiments.speed.judging import LEARNING, Judged, measure_judging
 from experiments.speed.memory import MemoryWatch
 from experiments.speed.paths import MEASURED, Ablated, measure_paths
+from experiments.speed.pictures import measure_pictures
 from experiments.speed.precision import measure_precision, open_playable
 from experiments.speed.real import GAMES, measure_buffer, measure_games, write_noise
 from experiments.speed.record import Benchmark, Origin, read_benchmark
@@ -34,7 +35,9 @@ from worldmodel.families import FAMILIES, Family
 from worldmodel.files import write_json
 
 PROGRAM = "python experiments/benchmark.py"
-Part = Literal["games", "buffer", "training", "latent", "pixel", "paths", "agents", "round", "judging", "precision"]
+Part = Literal[
+    "games", "buffer", "training", "pictures", "latent", "pixel", "paths", "agents", "round", "judging", "precision"
+]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -158,6 +161,13 @@ def _training(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterat
             yield replace(so_far, training=trained)
 
 
+def _pictures(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
+    with tempfile.TemporaryDirectory() as folder:
+        write_noise(Path(folder))
+        measured = measure_pictures(BufferReader(folder), Path(folder), options.seconds, options.device)
+        yield replace(so_far, pictures=measured)
+
+
 def _dreams(family: Family) -> Measure:
     def measure(options: Options, so_far: Benchmark, roofline: Roofline) -> Iterator[Benchmark]:
         dreams = tuple(dreamed for dreamed in so_far.imagination if dreamed.family != family)
@@ -211,6 +221,7 @@ MEASURES: dict[Part, Measure] = {
     "games": _games,
     "buffer": _buffer,
     "training": _training,
+    "pictures": _pictures,
     "latent": _dreams("latent"),
     "pixel": _dreams("pixel"),
     "paths": _paths,

@@ -60,8 +60,11 @@ class AgentLearner(PPOTorchLearner):
         """Take a step; called by RLlib.
 
         What is not finite is 0 or the largest number, as with RLlib; but RLlib asks twice of every gradient whether
-        that is so, and a GPU would be waited for each time.
+        that is so, and a GPU would be waited for each time. Whatever else may be asked of a step, RLlib does itself.
         """
+        if self.config.torch_skip_nan_gradients or self._grad_scalers is not None or self._lr_scheduler_classes:
+            super().apply_gradients(gradients_dict)
+            return
         for name, gradient in gradients_dict.items():
             self._params[name].grad = gradient.nan_to_num_()
         for module_id, names in self._module_optimizers.items():

@@ -1,5 +1,12 @@
 """The whole of Dyna, small enough to go round in seconds."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from counting import SPECS
+
+from rl.module import agent_network
+from rl.policies import PolicySnapshot, PolicySpec, save_policy
 from rl.settings import (
     ClusterSettings,
     CollectSettings,
@@ -11,6 +18,7 @@ from rl.settings import (
 from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import AdapterConfig, AutoencoderConfig, DenoiserConfig, LatentConfig, SamplerConfig
+from worldmodel.spaces import Observation
 
 MINIATURE = Settings(
     rounds=2,
@@ -41,3 +49,14 @@ MINIATURE = Settings(
     cluster=ClusterSettings(threads=1),
 )
 """Two rounds of the counting game, on one collector."""
+
+
+def begun_from(
+    folder: Path, observation: Observation, shape: tuple[int, int, int], encoder_hash: str | None = None
+) -> tuple[ImagineSettings, PolicySnapshot]:
+    """Settings of imagination that name a saved policy, and the policy."""
+    imagine = replace(MINIATURE.imagine, observation=observation, policy=folder, learning_rate=1e-12)
+    spec = PolicySpec(observation, shape, imagine.stack, SPECS["discrete"], agent_network(imagine), encoder_hash)
+    policy = PolicySnapshot(spec, spec.build().get_state())
+    save_policy(folder, policy)
+    return imagine, policy

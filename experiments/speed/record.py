@@ -3,7 +3,7 @@
 docs/results/benchmark_<device>.json
 machine, device
 origins       by part: the command, the commit, and what the device did at most
-games, buffer, training, imagination, paths, agents, round, judging, precision
+games, buffer, training, pictures, imagination, paths, agents, round, judging, precision
               what was measured; see the classes of these parts
 """
 
@@ -16,6 +16,7 @@ from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged
 from experiments.speed.paths import Ablated
+from experiments.speed.pictures import Pictured
 from experiments.speed.precision import Strayed
 from experiments.speed.real import Buffered
 from experiments.speed.roofline import Roofline
@@ -51,6 +52,7 @@ class Benchmark:
         games: Real steps a second, by game.
         buffer: How fast the buffer is.
         training: How fast world models learn.
+        pictures: How fast an autoencoder learns.
         imagination: How fast dreams are.
         paths: How fast dreams are without each fast path.
         agents: How fast agents learn in dreams that cost nothing.
@@ -65,6 +67,7 @@ class Benchmark:
     games: dict[str, Rate] = field(default_factory=dict)
     buffer: Buffered | None = None
     training: tuple[Trained, ...] = ()
+    pictures: Pictured | None = None
     imagination: tuple[Imagined, ...] = ()
     paths: tuple[Ablated, ...] = ()
     agents: tuple[Learned, ...] = ()

@@ -9,6 +9,7 @@ from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged
 from experiments.speed.paths import ALL, Ablated
+from experiments.speed.pictures import Pictured
 from experiments.speed.precision import Strayed
 from experiments.speed.record import Benchmark
 from experiments.speed.timing import Rate
@@ -25,6 +26,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
         yield _real(benchmark)
     if benchmark.training:
         yield _training(benchmark.training)
+    if benchmark.pictures:
+        yield _pictures(benchmark.pictures)
     if benchmark.imagination:
         yield _imagination(benchmark.imagination)
         yield _split(benchmark.imagination)
@@ -89,6 +92,20 @@ def _training(trained: Sequence[Trained]) -> Table:
             f"{one.rates['ours'].per_second / one.roofline:.0%}",
             f"{one.memory_mb:,.0f}",
         )
+    return table
+
+
+def _pictures(pictured: Pictured) -> Table:
+    table = _numbers(
+        "The autoencoder of the preset freeway: pictures a second to learn from",
+        "pixels taken as one",
+        "a second",
+        "middle half",
+    )
+    sides = {"pixels": 1, "squares": pictured.patch_size}
+    for name, rate in pictured.rates.items():
+        table.add_row(f"{sides[name]} x {sides[name]}", f"{rate.per_second:,.1f}", _spread(rate))
+    table.caption = f"{pictured.ratio:.2f} times as fast"
     return table
 
 

@@ -10,11 +10,13 @@ from experiments.speed import real, roofline
 from experiments.speed.agent import Learned
 from experiments.speed.imagination import Imagined
 from experiments.speed.judging import Judged, cut_round
+from experiments.speed.pictures import Pictured, in_single_pixels
 from experiments.speed.real import GAMES
 from experiments.speed.record import read_benchmark
 from experiments.speed.roofline import Roofline, Work, count, measure_roofline
 from experiments.speed.timing import Rate, in_turns
 from rl.checks import check_settings
+from worldmodel.latent.config import AutoencoderConfig
 
 
 def rate(per_second):
@@ -76,6 +78,14 @@ def small(monkeypatch):
     monkeypatch.setitem(roofline._SIDE, "cpu", 64)
     monkeypatch.setitem(roofline._COPIED, "cpu", 2**20)
     monkeypatch.setattr(real, "GAMES", real.GAMES[:1])
+
+
+def test_the_same_autoencoder_in_single_pixels_has_latents_of_the_same_size():
+    squares = AutoencoderConfig((48, 32), latent_channels=16, patch_size=4)
+    pixels = in_single_pixels(squares)
+    assert pixels == AutoencoderConfig((48, 48, 48, 32), latent_channels=16)
+    assert pixels.scale == squares.scale
+    assert Pictured(4, {"pixels": rate(20.0), "squares": rate(70.0)}).ratio == 3.5
 
 
 SMALL = ["--seconds", "0.01", "--imagination.dreams", "1", "2", "--imagination.latent-calls", "1"]
@@ -147,4 +157,4 @@ def test_every_part_can_be_measured(tmp_path, monkeypatch):
     path = tmp_path / "speed.json"
     assert main([*SMALL, "--output", str(path), "--parts", *PARTS, "--imagination.pixel-calls", "1"]) == 0
     whole = read_benchmark(path)
-    assert whole.training and whole.agents and whole.round and whole.judging
+    assert whole.training and whole.pictures and whole.agents and whole.round and whole.judging

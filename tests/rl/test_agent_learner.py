@@ -1,5 +1,6 @@
 """What the agent's learning says of itself, without Ray."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import corridor
@@ -9,7 +10,9 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.actor_manager import ResultOrError
+from torch.amp import GradScaler
 from torch.distributions import Categorical, Normal, kl_divergence
+from torch.optim.lr_scheduler import StepLR
 from waits import waits
 
 from rl.agent_learner import AGENT_FIGURES, AgentLearner, divergence
@@ -122,6 +125,25 @@ def test_it_learns_what_rllibs_own_does():
             update(learner, columns)
     ours, theirs = (learner.module[DEFAULT_MODULE_ID].state_dict() for learner in learners)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("asked", ["schedule", "scaling", "skipping"])
+def test_what_rllib_may_do_besides_in_a_step_it_does(asked):
+    config = configure()
+    if asked == "schedule":
+        config.experimental(_torch_lr_scheduler_classes=[partial(StepLR, step_size=1, gamma=0.0)])
+    if asked == "scaling":
+        config.experimental(_torch_grad_scaler_class=partial(GradScaler, "cpu"))
+    if asked == "skipping":
+        config.framework(torch_skip_nan_gradients=True)
+    runner = ImaginationEnvRunner(config=configure())
+    ours, theirs = learner_of(config, runner), learner_of(config.copy(copy_frozen=False), runner, PPOTorchLearner)
+    for columns in columns_of(runner):
+        spoiled = torch.nan if asked == "skipping" else 1.0
+        for learner in (ours, theirs):
+            update(learner, {**columns, "advantages": columns["advantages"] * spoiled})
+    stepped = [learner.module[DEFAULT_MODULE_ID].state_dict() for learner in (ours, theirs)]
+    torch.testing.assert_close(*stepped, rtol=1e-5, atol=1e-7, equal_nan=True)
 
 
 def test_a_gradient_that_is_no_number_counts_as_none():

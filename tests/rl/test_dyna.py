@@ -5,14 +5,13 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import ray
 import torch
-from counting import NUM_ACTIONS, SPECS, CountingEnv, length_of
-from miniature import MINIATURE
+from counting import NUM_ACTIONS, CountingEnv, length_of
+from miniature import MINIATURE, begun_from
 from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
@@ -24,8 +23,7 @@ from rl import gathering
 from rl.agent_learner import AGENT_FIGURES
 from rl.buffer import BufferWriter
 from rl.dyna import Dyna, DynaConfig
-from rl.module import agent_network
-from rl.policies import PolicySnapshot, PolicySpec, save_policy
+from rl.policies import save_policy
 from rl.round_report import RoundReport
 from worldmodel.data.chunk import chunk_file
 from worldmodel.data.index import read_index
@@ -367,15 +365,6 @@ def test_a_new_agent_learns_in_every_round_if_it_is_told_so(made, monkeypatch, t
     assert all(np.array_equal(begun[1][name], value) for name, value in weights.items()), "drawn from seed and round"
 
 
-def begun_from(folder, observation, shape, encoder_hash=None):
-    """Settings of imagination that name a saved policy, and the policy."""
-    imagine = replace(IMAGINE, observation=observation, policy=folder, learning_rate=1e-12)
-    spec = PolicySpec(observation, shape, IMAGINE.stack, SPECS["discrete"], agent_network(imagine), encoder_hash)
-    policy = PolicySnapshot(spec, spec.build().get_state())
-    save_policy(folder, policy)
-    return imagine, policy
-
-
 def test_frames_are_seen_and_dreams_shuffled_and_a_saved_policy_taken_up(made, tmp_path):
     """The first round's agent goes on from the policy, and the second's from the first."""
     imagine, policy = begun_from(tmp_path / "begun", "frames", (32, 32, 3))
@@ -385,29 +374,6 @@ def test_frames_are_seen_and_dreams_shuffled_and_a_saved_policy_taken_up(made, t
         check_dreams(algorithm, NeuralVectorEnv, (32, 32, 3 * IMAGINE.stack))
         for name, weight in policy_of(algorithm).items():
             np.testing.assert_allclose(weight.cpu().numpy(), policy.weights[name], atol=1e-6)
-
-
-def test_a_saved_policy_is_taken_up_in_the_first_round_alone(tmp_path):
-    imagine, policy = begun_from(tmp_path, "frames", (32, 32, 3))
-    begun = []
-    agent = SimpleNamespace(
-        settings=replace(MINIATURE, imagine=imagine), _policy=lambda: policy, begin_anew=begun.append
-    )
-    for number in (2, 1):
-        Dyna._take_up(agent, number)
-    (weights,) = begun
-    assert all(np.array_equal(weight, policy.weights[name]) for name, weight in weights.items())
-    Dyna._take_up(SimpleNamespace(settings=MINIATURE), 1)
-
-
-def test_a_saved_policy_that_does_not_suit_is_refused_before_anything_is_played(tmp_path):
-    imagine, policy = begun_from(tmp_path, "latents", (8, 8, 4), encoder_hash="another")
-    ours = replace(policy, spec=replace(policy.spec, encoder_hash="ours"))
-    agent = SimpleNamespace(settings=replace(MINIATURE, imagine=imagine), _number=0, _policy=lambda: ours)
-    agent._take_up = lambda number: Dyna._take_up(agent, number)
-    agent._collect = lambda number: pytest.fail("played")
-    with pytest.raises(UserError, match="latents of another encoder"):
-        Dyna.training_step(agent)
 
 
 @pytest.mark.parametrize(
