@@ -38,7 +38,7 @@ class Start:
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """a TOML or JSON file of settings, over the preset's; a run's own config.json is one"""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """cut the run to a two-minute try"""
+    """cut the run to two or three minutes"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,7 +179,7 @@ PRESETS: dict[PresetName, Callable[[], Settings]] = {
 
 
 def smoke(settings: Settings) -> Settings:
-    """The same run cut to what a two-minute try can hold; what is smaller already stays."""
+    """The same run cut to what two or three minutes can hold; what is smaller already stays."""
     return replace(
         settings,
         rounds=min(settings.rounds, 2),
