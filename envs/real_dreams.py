@@ -9,18 +9,17 @@ from torch import Tensor
 
 from envs.atari_config import AtariConfig
 from envs.catalogue import open_game
-from envs.encoded import stacked_space
 from envs.game import NOTHING, Game
-from envs.models import ModelSource, WeightSource, open_model, renew_model
-from envs.pool import look
+from envs.models import ModelSource, WeightSource, renew_model
+from envs.real_tensors import RealTensorEnv
 from envs.replay import Replay, play_to
 from envs.stack import stack_context, stack_push
-from envs.tensors import StepTensors, TensorVectorEnv, as_array
+from envs.tensors import StepTensors, as_array
 from worldmodel.errors import UserError
 from worldmodel.spaces import FrameSize, Observation, shape_of
 
 
-class RealDreams(TensorVectorEnv):
+class RealDreams(RealTensorEnv):
     """N real games that begin where dreams do and are cut at the same horizon, with the face of `NeuralVectorEnv`.
 
     A game gets to its start by being played again: its seed, then the actions that were stored.
@@ -67,20 +66,14 @@ class RealDreams(TensorVectorEnv):
         Raises:
             UserError: If the game can't be opened, or latents are asked for without a world model.
         """
-        if observation == "latents" and world_model is None:
-            raise UserError("latents of the real game need an encoder: give the world model.")
-        super().__init__(num_envs, horizon, device)
-        self.world_model = None if world_model is None else open_model(world_model, self.device)
-        self._observation, self._stack = observation, stack
+        super().__init__(num_envs, horizon, device, world_model, observation, stack)
         self._games = [
             open_game(game, frame_size=frame_size, max_steps=max_steps, kwargs=kwargs, atari=atari, patience=patience)
             for _ in range(num_envs)
         ]
         self._lives_end = atari is not None and atari.life_loss_ends
         self._blank = np.zeros(shape_of(frame_size), np.uint8)
-        dtype = np.uint8 if observation == "frames" else np.float32
-        shape = self._look(self._blank[None]).shape[1:]
-        self._set_spaces(self._games[0].action_spec, stacked_space(shape, dtype, stack))
+        self._show(self._games[0].action_spec, frame_size)
         self._starts = list(starts)
         self._rng = np.random.default_rng(seed)
 
@@ -132,7 +125,3 @@ class RealDreams(TensorVectorEnv):
         contexts = [play_to(self._games[i], replay, self._stack) for i, replay in zip(indices, replays, strict=True)]
         frames, mask = (np.stack(arrays) for arrays in zip(*contexts, strict=True))
         return stack_context(self._look(frames), torch.from_numpy(mask).to(self.device), self._stack)
-
-    @torch.no_grad()
-    def _look(self, frames: np.ndarray) -> Tensor:
-        return look(self.world_model, torch.from_numpy(frames).to(self.device), self._observation)

@@ -3,28 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.atari_config import AtariConfig
-from envs.encoded import stacked_space
-from envs.models import ModelSource, open_model
-from envs.pool import look
+from envs.models import ModelSource
 from envs.real import RealVectorEnv, make_real
+from envs.real_tensors import RealTensorEnv
 from envs.stack import stack_push, stack_start
-from envs.tensors import StepTensors, TensorVectorEnv, as_array
-from worldmodel.errors import UserError
-from worldmodel.spaces import FrameSize, Observation, shape_of
+from envs.tensors import StepTensors, as_array
+from worldmodel.spaces import FrameSize, Observation
 
 
-class RealGames(TensorVectorEnv):
-    """N real games from their beginning to their end, with the face of `NeuralVectorEnv`.
-
-    Attributes:
-        world_model: The model through whose encoder the games are seen; None for frames.
-    """
+class RealGames(RealTensorEnv):
+    """N real games from their beginning to their end, with the face of `NeuralVectorEnv`."""
 
     def __init__(
         self,
@@ -61,20 +53,15 @@ class RealGames(TensorVectorEnv):
         Raises:
             UserError: If the game can't be opened, or latents are asked for without a world model.
         """
-        if observation == "latents" and world_model is None:
-            raise UserError("latents of the real game need an encoder: give the world model.")
-        super().__init__(num_envs, None, device)
-        self.world_model = None if world_model is None else open_model(world_model, self.device)
-        self._observation, self._stack, self._sign_rewards = observation, stack, sign_rewards
+        super().__init__(num_envs, None, device, world_model, observation, stack)
+        self._sign_rewards = sign_rewards
         lives_end = atari is not None and atari.life_loss_ends
         made = make_real(
             game, num_envs, frame_size=frame_size, max_steps=max_steps, kwargs=kwargs, atari=atari,
             lives_end=lives_end, patience=patience,
         )  # fmt: skip
         self._games = cast(RealVectorEnv, made)
-        dtype = np.uint8 if observation == "frames" else np.float32
-        shape = self._look(np.zeros((1, *shape_of(frame_size)), np.uint8)).shape[1:]
-        self._set_spaces(self._games.action_spec, stacked_space(shape, dtype, stack))
+        self._show(self._games.action_spec, frame_size)
 
     def reset_tensors(self, seed: int | None = None) -> Tensor:
         """Begin every game anew; see `TensorVectorEnv`."""
@@ -95,7 +82,3 @@ class RealGames(TensorVectorEnv):
         # Gymnasium also closes what could not be opened.
         if hasattr(self, "_games"):
             self._games.close()
-
-    @torch.no_grad()
-    def _look(self, frames: NDArray[np.uint8]) -> Tensor:
-        return look(self.world_model, torch.from_numpy(frames).to(self.device), self._observation)
