@@ -88,6 +88,7 @@ class NeuralVectorEnv(TensorVectorEnv):
         self._dreams: Dream | None = None
         self._pool: StartPool | None = None
         self._starts: Starts | None = None
+        self._chose = False
         if (known := _starts_beside(world_model) if starts is None else starts) is not None:
             self.set_starts(known)
 
@@ -99,7 +100,7 @@ class NeuralVectorEnv(TensorVectorEnv):
     def set_starts(self, starts: Starts) -> None:
         """Begin dreams from other starts; those under way go on."""
         check_starts(self.world_model, starts)
-        self._starts, self._pool = starts, None
+        self._starts, self._pool, self._chose = starts, None, False
 
     def load_world_model(self, world_model: WeightSource) -> None:
         """Dream in another model, of the same game and shape; dreams begin anew at the next reset.
@@ -128,7 +129,9 @@ class NeuralVectorEnv(TensorVectorEnv):
             return super().reset(seed=seed)
         self._reseed(seed)
         start = chosen_start(self.world_model, options["frames"], options.get("actions"))
-        self._starts = self._starts or start
+        if self._starts is None or self._chose:
+            # Where nothing else is known, later dreams begin there too.
+            self._starts, self._pool, self._chose = start, None, True
         return as_array(self._begin(self._encoded(start).draw(self.num_envs, self._generator))), {}
 
     @torch.no_grad()

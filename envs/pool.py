@@ -109,6 +109,12 @@ def check_starts(model: WorldModel, starts: Starts) -> None:
             f"the starts are {shape[0]} contexts of the shape {shape[1:]}: this world model begins from at least one"
             f" of the shape {wanted}."
         )
+    encoded = (*shape[:2], *model.observation_shape("latents"))
+    if starts.latents is not None and starts.latents.shape != encoded:
+        raise UserError(
+            f"the starts' latents are {starts.latents.shape}: of these frames this world model makes {encoded}; leave"
+            " them out, and it encodes them itself."
+        )
     if (starts.actions.shape[1:], starts.actions.dtype) != ((model.context - 1, *spec.shape), spec.dtype):
         raise UserError(
             f"the starts' actions are {starts.actions.dtype} {starts.actions.shape[1:]}: this world model's game has"

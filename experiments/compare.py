@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from experiments.atari100k import reference
 from experiments.cli import SettingsOptions, parse_settings, run_main
 from experiments.comparison import CompareSettings, Comparison, RowName
 from experiments.provenance import leaves
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     command = as_typed(PROGRAM, arguments)
     comparison = Comparison.opened(options.path, options.game.id, recorded, defaults, command)
     others = [Comparison.read(path) for path in options.beside]
+    _check_games([comparison, *others])
     console = make_console()
     try:
         comparison = _play(options, comparison, console)
@@ -84,6 +86,18 @@ def main(arguments: Sequence[str]) -> int:
     pictures = draw(comparison, options.compare, options.path)
     console.print("\n".join(map(str, (options.path, *pictures))), highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _check_games(comparisons: Sequence[Comparison]) -> None:
+    games = [comparison.game for comparison in comparisons]
+    if len(games) == 1:
+        return
+    if unknown := [game for game in games if reference(game) is None]:
+        raise UserError(
+            f"{unknown[0]} is none of Atari 100k's games, which alone are on one scale: leave out --beside."
+        )
+    if len(set(games)) < len(games):
+        raise UserError(f"--beside takes results of other games, each once, not of {', '.join(games)}.")
 
 
 def _parse(arguments: Sequence[str]) -> Options:

@@ -108,6 +108,8 @@ def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, values = word.partition("=")
         if not (name and equals and values):
             raise UserError(f"--space takes NAME=V1,V2,..., as in fit.steps=100,200, not {word!r}.")
+        if name in choices:
+            raise UserError(f"--space names {name} twice: give all its values at once, {name}=V1,V2,....")
         choices[name] = [read_value(text) for text in values.split(",")]
     return choices
 

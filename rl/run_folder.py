@@ -47,8 +47,8 @@ class RunFolder:
         settings: The run's settings.
 
     Raises:
-        UserError: If the folder holds a run with other settings, or something that is no run; if its newest round is
-            damaged; if it can't be written; if a new run cannot begin with its settings.
+        UserError: If the folder holds a run with other settings or with more rounds, or something that is no run; if
+            its newest round is damaged; if it can't be written; if a new run cannot begin with its settings.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -171,7 +171,17 @@ class RunFolder:
         """Write the settings, which make the folder a run, unless others brought it where it is."""
         if self._config.exists() and self._has_begun():
             _check_same(self._stored(), self.settings, self.path)
+            self._check_rounds()
         write_json(self._config, to_plain(self.settings))
+
+    def _check_rounds(self) -> None:
+        """Refuse fewer rounds than there are: what came of all of them would be taken for what came of those."""
+        finished = len(self._finished()) if self.rounds.is_dir() else 0
+        if finished > self.settings.rounds:
+            raise UserError(
+                f"{self.path} has {finished} finished rounds, more than --rounds {self.settings.rounds}: ask for as"
+                " many, or choose another --name."
+            )
 
     def _is_stale(self) -> bool:
         """Whether the process was killed after its last round, before links and figures showed it."""

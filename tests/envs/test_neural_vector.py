@@ -316,6 +316,19 @@ def test_a_start_of_ones_choice():
     assert 9 not in newest(play(env, 1)[1]).tag
 
 
+def test_without_starts_the_choice_that_was_made_last_is_begun_from_again():
+    env = make(2, starts=None)
+    for tag in (8, 9):
+        env.reset(options={"frames": counting_starts([0], [tag]).frames[0, -1]})
+        assert newest(env.reset(seed=0)[0]).tag.tolist() == [tag, tag]
+
+
+def test_latents_of_other_starts_are_refused():
+    for shape in ((6, 4, 9, 9, 3), (5, 4, 4, 4, 3)):
+        with pytest.raises(UserError, match=r"latents are .*makes \(6, 4, 4, 4, 3\)"):
+            make(starts=replace(STARTS, latents=np.zeros(shape, np.float32)))
+
+
 def test_without_starts_only_a_chosen_one_can_begin():
     env = make(2, starts=None)
     with pytest.raises(UserError, match="starts"):

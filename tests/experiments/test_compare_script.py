@@ -11,6 +11,7 @@ from experiments.comparison import Comparison, Point, RowResult
 from worldmodel.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "compare.py"
+PONG = str(SCRIPT.parents[1] / "docs" / "results" / "compare_pong_40k.json")
 MEANS = {"imagination": 200.0, "random": 20.0, "model_free": 50.0, "model_free_more": 210.0, "fine_tuned": 250.0}
 
 
@@ -136,6 +137,8 @@ def test_a_file_of_before_a_setting_takes_no_more_seeds_with_another_than_its_de
         (["--game.id", "CartPool-v1"], "did you mean 'CartPole-v1'"),
         (["--game.id", "counting:Counting-box-v0", "--rows", "fresh_torch"], "leave it out of --rows"),
         (["--beside", "nowhere.json"], "nowhere.json holds no comparison"),
+        (["--beside", PONG], "none of Atari 100k's games, which alone are on one scale: leave out --beside"),
+        (["--game.id", "ALE/Pong-v5", "--beside", PONG], "takes results of other games, each once"),
     ],
 )
 def test_what_can_not_be_is_one_sentence_before_anything_is_played(fake, compare_main, capsys, arguments, sentence):

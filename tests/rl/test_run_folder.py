@@ -96,6 +96,16 @@ def test_more_rounds_and_another_cluster_are_welcome(tmp_path):
     assert json.loads((run.path / "config.json").read_text())["rounds"] == 9
 
 
+def test_fewer_rounds_than_are_finished_are_refused_and_the_settings_kept(tmp_path):
+    run = RunFolder(tmp_path / "run", replace(Settings(), rounds=3))
+    for number in (1, 2):
+        finish(run, number)
+    RunFolder(tmp_path / "run", replace(Settings(), rounds=2))
+    with pytest.raises(UserError, match="has 2 finished rounds, more than --rounds 1"):
+        RunFolder(tmp_path / "run", replace(Settings(), rounds=1))
+    assert json.loads((run.path / "config.json").read_text())["rounds"] == 2
+
+
 def test_more_rounds_are_refused_where_the_learning_rate_falls_over_all_of_them(tmp_path):
     falling = replace(Settings(), imagine=ImagineSettings(learning_rate_end=5e-5))
     finish(RunFolder(tmp_path / "run", falling), 1)

@@ -24,6 +24,16 @@ def test_a_dream_begins_with_what_was_seen():
     assert torch.equal(model.observe(dream), model.reconstruct(frames[:, -1]))
 
 
+def test_latents_that_are_known_are_taken_as_they_are(monkeypatch):
+    model, frames, mask = tiny(), noise_frames(3, CONTEXT), torch.ones(3, CONTEXT, dtype=torch.bool)
+    actions = torch.tensor([[0, 1, 2]] * 3)
+    expected = model.begin(frames, actions, mask)
+    latents = model.encode(frames.flatten(0, 1)).unflatten(0, (3, CONTEXT))
+    monkeypatch.setattr(model.autoencoder, "encode", lambda frames: pytest.fail("encoded again"))
+    dream = model.begin(frames, actions, mask, latents)
+    assert torch.equal(dream.latents, expected.latents) and torch.equal(dream.actions, expected.actions)
+
+
 @pytest.mark.parametrize("observation", ["frames", "latents"])
 def test_observations_have_the_shape_they_are_said_to(observation):
     model = tiny()

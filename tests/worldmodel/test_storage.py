@@ -11,6 +11,7 @@ from tiny import CONFIG, dreamed, stir, tiny
 
 from worldmodel.errors import UserError
 from worldmodel.families import load_world_model
+from worldmodel.latent import storage
 from worldmodel.latent.config import SamplerConfig
 from worldmodel.latent.model import LatentWorldModel
 
@@ -156,6 +157,17 @@ def test_pickles_are_never_read(folder):
     torch.save(weights, folder / "vae" / "diffusion_pytorch_model.bin")
     with pytest.raises(UserError):
         LatentWorldModel.from_pretrained(folder)
+
+
+def test_saving_that_was_cut_off_leaves_no_mixture_of_two_models(folder, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "_statistics", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tiny(seed=7).save_pretrained(folder)
+    with pytest.raises(UserError, match="holds no world model"):
+        load_world_model(folder)
 
 
 def test_missing_weights_are_refused(folder):

@@ -167,6 +167,7 @@ class LatentFitter(Updates[Unrolls | Segment | PictureBatch]):
         """What `WorldModel.encode` makes of these frames, float32 (*frame_ids.shape, h, w, channels); from memory."""
         self._reader.refresh()
         self._cache.extend()
+        assert frame_ids.min() >= self._reader.first_frame_id, "dropped since they were drawn"
         return self._cache[torch.from_numpy(frame_ids).to(self._device)].movedim(-3, -1)
 
     def trained_parameters(self) -> int:

@@ -100,6 +100,8 @@ def save(model: LatentWorldModel, folder: Path, variant: str | None = None) -> N
 
 def _save_parts(model: LatentWorldModel, folder: Path, variant: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    # Written last: a folder in which two models are mixed is no model.
+    (folder / "config.json").unlink(missing_ok=True)
     base = {name: tensor.contiguous() for name, tensor in base_weights(model.denoiser).items()}
     own, marks = model.own_networks(), model.origin.marks if model.origin else None
     card = Card(FORMAT, "latent", model.config, model.action_spec, _name(model, base, own), model.adapted, marks, own)
