@@ -112,7 +112,7 @@ def freeway() -> Settings:
             head_steps=1000,
         ),
         # Nobody is paid but who has walked all the way.
-        imagine=replace(game.imagine, entropy=0.003, minibatch=256, steps=131_072),
+        imagine=replace(game.imagine, entropy=0.003, steps=131_072),
     )
 
 
