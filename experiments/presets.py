@@ -101,16 +101,7 @@ def freeway() -> Settings:
         # Play costs little beside learning. The agent's own shows how its chicken is hit, again and again.
         rounds=5,
         collect=replace(game.collect, steps=10_000),
-        # Squares of pixels learn in a third of the time, and lose less of what is small.
-        model=replace(game.model, autoencoder=AutoencoderConfig((48, 48, 48), latent_channels=16, patch_size=2)),
-        fit=replace(
-            game.fit,
-            autoencoder_steps=2400,
-            autoencoder_learning_rate=3e-3,
-            first_steps=5000,
-            steps=2000,
-            head_steps=1000,
-        ),
+        fit=replace(game.fit, first_steps=5000, steps=2000, head_steps=1000),
         # Nobody is paid but who has walked all the way.
         imagine=replace(game.imagine, entropy=0.003, steps=131_072),
     )

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from worldmodel.bounds import Count, NotNegative, Share
 from worldmodel.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OptimizerName = Literal["adamw", "adafactor", "adamw8bit"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -135,7 +137,7 @@ class Fitter(Protocol):
     def trained_parameters(self) -> int:
         """How many numbers this round's stages have trained so far."""
 
-    def encoded(self, frame_ids: NDArray[np.int64]) -> Tensor | None:
+    def encoded(self, frame_ids: NDArray[np.int64]) -> "Tensor | None":
         """What `WorldModel.encode` makes of these frames, (*frame_ids.shape, h, w, channels), where dreams need it."""
 
     def ends_recalled(self) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.presets import freeway
+from experiments.presets import pong
 from experiments.speed.real import ACTIONS
 from experiments.speed.timing import Rate, in_turns
 from worldmodel.data.reader import BufferReader
@@ -16,6 +16,8 @@ from worldmodel.latent.fitter import LatentFitter
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.spaces import ActionSpec
 
+_SQUARES = AutoencoderConfig((48, 48, 48), latent_channels=16, patch_size=2)
+"""as wide as that of the presets `freeway` and `pong`, with latents of the same size"""
 _UPDATES = 2
 """in a turn"""
 _LONG = 1_000_000
@@ -24,7 +26,7 @@ _LONG = 1_000_000
 
 @dataclass(frozen=True)
 class Pictured:
-    """How fast the autoencoder of the preset `freeway` learns, in pictures a second.
+    """How fast the autoencoder of the preset `pong` learns, and the same with squares, in pictures a second.
 
     Attributes:
         patch_size: Pixels on a side of its squares.
@@ -42,10 +44,9 @@ class Pictured:
 
 def measure_pictures(reader: BufferReader, failures: Path, seconds: float, device: str) -> Pictured:
     """How fast autoencoders learn from what `reader` reads."""
-    squares = freeway().model.autoencoder
-    configs = {"pixels": in_single_pixels(squares), "squares": squares}
+    configs = {"pixels": in_single_pixels(_SQUARES), "squares": _SQUARES}
     ways = {name: _turn(config, reader, failures, device) for name, config in configs.items()}
-    return Pictured(squares.patch_size, in_turns(ways, seconds, device))
+    return Pictured(_SQUARES.patch_size, in_turns(ways, seconds, device))
 
 
 def in_single_pixels(config: AutoencoderConfig) -> AutoencoderConfig:
@@ -56,7 +57,7 @@ def in_single_pixels(config: AutoencoderConfig) -> AutoencoderConfig:
 
 def _turn(autoencoder: AutoencoderConfig, reader: BufferReader, failures: Path, device: str) -> Callable[[], int]:
     torch.manual_seed(0)
-    config = freeway().fit
+    config = pong().fit
     model = LatentWorldModel(LatentConfig(autoencoder=autoencoder), ActionSpec.discrete(ACTIONS))
     fitter = LatentFitter(model, config, reader, torch.device(device), failures)
     fitter.begin(Stage("autoencoder", _LONG), seed=0)

@@ -97,7 +97,7 @@ def _training(trained: Sequence[Trained]) -> Table:
 
 def _pictures(pictured: Pictured) -> Table:
     table = _numbers(
-        "The autoencoder of the preset freeway: pictures a second to learn from",
+        "The autoencoder of the preset pong: pictures a second to learn from",
         "pixels taken as one",
         "a second",
         "middle half",

@@ -41,8 +41,6 @@ def save(model: PixelWorldModel, folder: Path) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Written last: a folder in which two models are mixed is no model.
-        (folder / "config.json").unlink(missing_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_whole(folder / _WEIGHTS, packed(weights))
     write_json(folder / "config.json", to_plain(Card(FORMAT, "pixel", model.config, model.action_spec)))
