@@ -9,11 +9,8 @@ from torch.nn import functional
 from worldmodel.actions import ActionEncoder
 from worldmodel.data.outcomes import Balance
 from worldmodel.head_config import HeadConfig
-from worldmodel.signs import draw_signs
+from worldmodel.rewards import SignRewards, reward_kind
 from worldmodel.spaces import ActionSpec
-
-_BINS = 41
-_BIN_LIMIT = 20.0
 
 
 @dataclass(frozen=True)
@@ -32,23 +29,19 @@ class Outcome:
 class Head(nn.Module):
     """An ensemble that reads reward and termination off the last two pictures, the next one and the action.
 
-    Reward is one of three signs, sampled (DIAMOND, Alonso et al., 2024), or a two-hot distribution over symlog bins,
-    expected (DreamerV3, Hafner et al., 2023). Termination is a probability, sampled. The members differ in their
-    initialisation.
+    Reward is one of three signs, sampled, or a two-hot distribution over symlog bins, expected. Termination is a
+    probability, sampled. The members differ in their initialisation.
     """
-
-    bins: Tensor
 
     def __init__(self, config: HeadConfig, channels: int, height: int, width: int, spec: ActionSpec) -> None:
         """A head on pictures (channels, height, width) and actions of `spec`."""
         super().__init__()
         self.config = config
-        self.classes = 3 if config.rewards == "sign" else _BINS
+        self.rewards = reward_kind(config.rewards)
         self.members = nn.ModuleList(
-            _Member(3 * channels, _half(height) * _half(width), spec, config, self.classes + 1)
+            _Member(3 * channels, _half(height) * _half(width), spec, config, self.rewards.classes + 1)
             for _ in range(config.members)
         )
-        self.register_buffer("bins", torch.linspace(-_BIN_LIMIT, _BIN_LIMIT, _BINS), persistent=False)
 
     def forward(self, pictures: Tensor, actions: Tensor) -> Outcome:
         """Logits for a step.
@@ -82,8 +75,8 @@ class Head(nn.Module):
         """
         members, balance = len(self.members), balance or Balance()
         reward = functional.cross_entropy(
-            (outcome.rewards + self._reward_shift(balance)).flatten(0, 1),
-            self._reward_target(rewards.nan_to_num()).repeat(members, 1),
+            (outcome.rewards + outcome.rewards.new_tensor(self.rewards.shift(balance))).flatten(0, 1),
+            self.rewards.target(rewards.nan_to_num()).repeat(members, 1),
             reduction="none",
         )
         end = functional.binary_cross_entropy_with_logits(
@@ -97,11 +90,7 @@ class Head(nn.Module):
 
     def draw(self, outcome: Outcome, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Rewards (float32, (batch,)) and ends (bool, (batch,)), both from the members' mean probabilities."""
-        probabilities = self._reward_probabilities(outcome)
-        if self.config.rewards == "sign":
-            rewards = draw_signs(probabilities, generator)
-        else:
-            rewards = symexp(probabilities @ self.bins)
+        rewards = self.rewards.draw(outcome.rewards, generator)
         chance = self.end_probability(outcome)
         uniform = torch.rand(chance.shape, generator=generator, device=chance.device)
         return rewards, uniform < chance
@@ -112,19 +101,7 @@ class Head(nn.Module):
 
     def sign_probabilities(self, outcome: Outcome) -> Tensor | None:
         """Those of rewards below, at and above 0, float32 (batch, 3); None where rewards are expected, not drawn."""
-        return self._reward_probabilities(outcome) if self.config.rewards == "sign" else None
-
-    def _reward_probabilities(self, outcome: Outcome) -> Tensor:
-        return outcome.rewards.softmax(-1).mean(0)
-
-    def _reward_shift(self, balance: Balance) -> Tensor:
-        # Where rewards are numbers, their own sizes tell rare ones apart: there is no class to shift.
-        return self.bins.new_tensor(balance.signs if self.config.rewards == "sign" else (0.0,))
-
-    def _reward_target(self, rewards: Tensor) -> Tensor:
-        if self.config.rewards == "sign":
-            return functional.one_hot(rewards.sign().long() + 1, 3).float()
-        return two_hot(symlog(rewards), self.bins)
+        return self.rewards.shares(outcome.rewards) if isinstance(self.rewards, SignRewards) else None
 
 
 class _Member(nn.Module):
@@ -154,25 +131,3 @@ class _Member(nn.Module):
 def _half(size: int) -> int:
     """What a convolution of stride 2 leaves."""
     return (size + 1) // 2
-
-
-def symlog(x: Tensor) -> Tensor:
-    """sign(x) log(1 + |x|) (Hafner et al., 2023)."""
-    return x.sign() * x.abs().log1p()
-
-
-def symexp(x: Tensor) -> Tensor:
-    """The inverse of `symlog`."""
-    return x.sign() * x.abs().expm1()
-
-
-def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-    """Weights over evenly spaced `bins` whose mean is x (Hafner et al., 2023): (n,) to (n, bins)."""
-    step = bins[1] - bins[0]
-    position = ((x.clamp(bins[0], bins[-1]) - bins[0]) / step).clamp(0, len(bins) - 1)
-    lower = position.floor().long().clamp_max(len(bins) - 2)
-    upper_weight = (position - lower).unsqueeze(-1)
-    return (
-        functional.one_hot(lower, len(bins)) * (1 - upper_weight)
-        + functional.one_hot(lower + 1, len(bins)) * upper_weight
-    )

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from worldmodel.data.outcomes import Balance
-from worldmodel.head import Head, Outcome, symexp, symlog, two_hot
+from worldmodel.head import Head, Outcome
 from worldmodel.head_config import HeadConfig
+from worldmodel.rewards import SymlogRewards, symexp, symlog, two_hot
 from worldmodel.spaces import ActionSpec
 
-BINS = torch.linspace(-20, 20, 41)
+BINS = symexp(torch.linspace(-20, 20, 41))
 DRAWS = 40_000
 
 
@@ -54,10 +55,28 @@ def test_what_is_drawn_from_is_told():
 
 
 def test_symlog_rewards_are_expected_not_drawn():
-    target = two_hot(symlog(torch.tensor([3.7])), BINS)
-    seen = Outcome(target.clamp_min(1e-12).log().expand(2, 5, -1), torch.zeros(2, 5))
-    rewards, _ = draw(head("symlog"), seen)
-    torch.testing.assert_close(rewards, torch.full((5,), 3.7), atol=1e-3, rtol=0)
+    """One chance in ten of 100 is worth 10, which the mean of the symlogs would make 0.6."""
+    rewards = SymlogRewards()
+    shares = rewards.target(torch.tensor([100.0] + 9 * [0.0])).mean(0)
+    paid = rewards.draw(shares.clamp_min(1e-12).log().expand(2, 5, -1), None)
+    torch.testing.assert_close(paid, torch.full((5,), 10.0), atol=1e-3, rtol=0)
+
+
+def test_rewards_beyond_those_seen_are_never_paid():
+    """A millionth is left to every bin: in the outermost it would be worth 485."""
+    rewards = SymlogRewards()
+    rewards.target(torch.tensor([-1.0, 5.0]))
+    logits = two_hot(torch.tensor([-1.0]), BINS).clamp_min(1e-6).log()[None]
+    assert rewards.draw(logits, None).item() == pytest.approx(-1, abs=1e-3)
+    taken = SymlogRewards()
+    taken.load_state_dict(rewards.state_dict())
+    assert torch.equal(taken.draw(logits, None), rewards.draw(logits, None))
+    rewards.eval().target(torch.tensor([1e6]))
+    assert torch.equal(taken.seen, rewards.seen)
+
+
+def test_before_any_reward_nothing_is_paid():
+    assert SymlogRewards().draw(torch.randn(2, 5, 41), None).tolist() == [0.0] * 5
 
 
 def test_the_same_seed_draws_the_same_outcome():
@@ -80,7 +99,7 @@ def test_two_hot_comes_back_as_its_mean(value):
     assert used.max() - used.min() <= 1
 
 
-@pytest.mark.parametrize(("value", "bin_"), [(25.0, 40), (-1e6, 0)])
+@pytest.mark.parametrize(("value", "bin_"), [(1e10, 40), (-1e10, 0)])
 def test_two_hot_stops_at_the_outermost_bin(value, bin_):
     assert two_hot(torch.tensor([value]), BINS)[0, bin_] == 1
 
@@ -96,7 +115,7 @@ def test_the_losses_are_least_at_the_truth(rewards):
     judge = head(rewards)
     real = torch.tensor([-1.0, 0.0, 1.0, 1.0])
     ended = torch.tensor([False, True, False, True])
-    classes = torch.eye(3)[real.long() + 1] if rewards == "sign" else two_hot(symlog(real), BINS)
+    classes = torch.eye(3)[real.long() + 1] if rewards == "sign" else two_hot(real, BINS)
     right = Outcome(classes.clamp_min(1e-9).log().expand(2, -1, -1), (ended.float() * 40 - 20).expand(2, -1))
     wrong = Outcome(right.rewards.flip(1), -right.terminated)
     valid = torch.ones(4, dtype=torch.bool)
@@ -142,7 +161,7 @@ def test_pictures_actions_and_their_order_matter():
 
 @pytest.mark.parametrize("rewards", ["sign", "symlog"])
 def test_a_head_learns_what_actions_bring(rewards):
-    judge = head(rewards)
+    judge = head(rewards).train()
     optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
     actions = torch.arange(30) % 3
     pictures, paid = torch.randn(30, 3, 4, 4, 4), actions.float() - 1
@@ -151,6 +170,7 @@ def test_a_head_learns_what_actions_bring(rewards):
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
+    judge.eval()
     drawn, ends = draw(judge, judge(pictures, actions))
     assert (drawn - paid).abs().mean() < 0.15
     assert ((actions == 2) == ends).float().mean() > 0.9

@@ -63,7 +63,7 @@ def test_a_game_with_other_actions_and_rewards_can_be_learned_on_it(folder):
     head = replace(CONFIG.head, rewards="symlog")
     model = LatentWorldModel(config_of(folder, head=head), OTHER)
     assert torch.equal(model.head.members[0].enter.weight, tiny().head.members[0].enter.weight)
-    assert model.head.classes == 41
+    assert model.head.rewards.classes == 41
 
 
 def test_a_head_of_another_shape_begins_anew_as_a_whole(folder):

@@ -131,7 +131,8 @@ def save_base(model: Any, folder: Path, games: tuple[str, ...]) -> None:
 def belongs_to_game(name: str) -> bool:
     """Whether what a world model keeps under this name is decided by one game's actions or outcomes."""
     measured = name == "left_out" or name.startswith("familiarity.")
-    return ".action." in name or (name.startswith("head.") and ".out." in name) or measured
+    paid = name.startswith("head.") and (".out." in name or name.startswith("head.rewards."))
+    return ".action." in name or paid or measured
 
 
 def _is_learned(name: str) -> bool:
