@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.ablation import Ablation, AblationResult
 from experiments.changes import CHANGES, ROWS, RowName
 from experiments.cli import SettingsOptions, parse_settings, run_main
-from experiments.provenance import commit, leaves
+from experiments.provenance import commits, leaves
 from experiments.recorded import beside
 from experiments.stopping import STOPPED
 from experiments.table import interval_of, new_table
@@ -142,7 +142,7 @@ def _result(reports: Sequence[RoundReport]) -> AblationResult:
         imagined_length=last.scalars["imagined/last_length"],
         real_steps=last.real_steps + last.expert_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
-        commit=commit(),
+        commit=commits(report.commit for report in reports),
     )
 
 

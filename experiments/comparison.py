@@ -59,7 +59,8 @@ class RowResult:
 
     Attributes:
         points: Its way; the last is the finished agent, never the best.
-        imagined_steps: Imagined steps behind it.
+        imagined_steps: Imagined steps behind it: those that it learned from, and those of the agents whose play made
+            its world model.
         expert_steps: How many of its real steps trained an expert.
         commit: The code that ran.
     """

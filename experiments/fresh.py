@@ -76,8 +76,12 @@ def _learn(algorithm: ImaginationPPO, total: int, progress: Progress) -> tuple[i
     return steps, last
 
 
-def fresh_torch(run: RunFolder, progress: Progress) -> Player:
-    """The agent of `experiments/ppo.py`, which sees decoded frames, after as many imagined steps in the same model."""
+def fresh_torch(run: RunFolder, progress: Progress) -> tuple[Player, int]:
+    """The agent of `experiments/ppo.py`, which sees decoded frames, after as many imagined steps in the same model.
+
+    Returns:
+        The agent, and the imagined steps that it learned from.
+    """
     imagine, total = run.settings.imagine, _steps(run.settings)
     seed = hash_seed(run.settings.seed, _SEED) % 2**31
     torch.manual_seed(seed)
@@ -94,7 +98,7 @@ def fresh_torch(run: RunFolder, progress: Progress) -> Player:
             learned = int((~ppo.skipped).sum())
             steps += learned
             advance(learned)
-    return Player(TorchPolicy(agent, run.settings.evaluate.greedy), View(imagine.stack))
+    return Player(TorchPolicy(agent, run.settings.evaluate.greedy), View(imagine.stack)), steps
 
 
 class TorchPolicy:

@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ def hardware() -> dict[str, Any]:
         "torch": torch.__version__,
         "ray": ray.__version__,
     }
+
+
+def commits(of_rounds: Iterable[str]) -> str:
+    """The code that ran a run, by that of its rounds: one commit, or several where it was changed on the way."""
+    return ", ".join(dict.fromkeys(filter(None, of_rounds)))
 
 
 def commit() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cluster import packages_root
-from experiments.provenance import commit, differing, leaves, machine
+from experiments.provenance import commits, differing, leaves, machine
 from experiments.recorded import read_record
 from rl.round_report import RoundReport
 from rl.settings import Settings
@@ -115,7 +115,7 @@ def _result(reports: list[RoundReport]) -> SeedResult:
         imagined_steps=last.imagined_steps,
         seconds=sum(sum(report.seconds.values()) for report in reports),
         expert_steps=last.expert_steps,
-        commit=commit(),
+        commit=commits(report.commit for report in reports),
     )
 
 

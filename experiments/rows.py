@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from time import monotonic
 
 from experiments.bench import Bench, agent_of, ray_here
 from experiments.comparison import Point, RowName, RowResult
 from experiments.fresh import fresh_rllib, fresh_torch
-from experiments.provenance import commit
+from experiments.provenance import commit, commits
 from rl.policies import save_policy
 from rl.real_play import Agent, learn_for_real
 from rl.round_report import RoundReport
@@ -30,7 +31,9 @@ def play_row(row: RowName, bench: Bench, done: Done) -> RowResult:
     Raises:
         UserError: If it is to have the real steps of an imagination that was not run.
     """
-    return replace(_ROWS[row](bench, done), commit=commit())
+    played = _ROWS[row](bench, done)
+    # A run may have been there already: its rounds tell which code trained it.
+    return played if row in _RUNS else replace(played, commit=commit())
 
 
 def goals(budget: int, points: int) -> list[int]:
@@ -55,7 +58,12 @@ def _judged(bench: Bench, run: RunFolder, real_steps: list[int]) -> RowResult:
     ways = zip(real_steps, reports, seconds, strict=True)
     points = [Point(steps + report.expert_steps, spent, report.after.returns) for steps, report, spent in ways]
     points[-1] = replace(points[-1], returns=bench.judge(agent_of(run)))
-    return RowResult(tuple(points), reports[-1].imagined_steps, reports[-1].expert_steps)
+    return RowResult(
+        tuple(points),
+        reports[-1].imagined_steps,
+        reports[-1].expert_steps,
+        commits(report.commit for report in reports),
+    )
 
 
 def _learning(report: RoundReport) -> float:
@@ -101,16 +109,22 @@ def _way(
 
 
 def _fresh_rllib(bench: Bench, done: Done) -> RowResult:
-    before, run = _imagined(done), bench.finished_run()
+    before, run, begun = _imagined(done), bench.finished_run(), monotonic()
     with ray_here(bench.settings.game.id):
-        agent = fresh_rllib(run, run.settings.imagine, bench.progress).agent
-    return replace(before, points=(replace(before.final, returns=bench.judge(agent)),))
+        fresh = fresh_rllib(run, run.settings.imagine, bench.progress)
+    return _after(before, fresh.steps, monotonic() - begun, bench.judge(fresh.agent))
 
 
 def _fresh_torch(bench: Bench, done: Done) -> RowResult:
-    before, run = _imagined(done), bench.finished_run()
-    player = fresh_torch(run, bench.progress)
-    return replace(before, points=(replace(before.final, returns=bench.judge(player)),))
+    before, run, begun = _imagined(done), bench.finished_run(), monotonic()
+    player, steps = fresh_torch(run, bench.progress)
+    return _after(before, steps, monotonic() - begun, bench.judge(player))
+
+
+def _after(before: RowResult, steps: int, seconds: float, returns: tuple[float, ...]) -> RowResult:
+    """Of an agent that learned from `steps` more imagined steps, in what the agent of `before` had a share in."""
+    final = replace(before.final, seconds=before.final.seconds + seconds, returns=returns)
+    return replace(before, points=(final,), imagined_steps=before.imagined_steps + steps)
 
 
 def _imagined(done: Done) -> RowResult:
@@ -129,5 +143,7 @@ _ROWS: dict[RowName, Play] = {
     "fresh_rllib": _fresh_rllib,
     "fresh_torch": _fresh_torch,
 }
+_RUNS: tuple[RowName, ...] = ("imagination", "ceiling")
+"""those that are runs of Dyna"""
 ROWS: tuple[RowName, ...] = tuple(_ROWS)
 """in the order in which they are played"""

@@ -1,5 +1,6 @@
 """Rounds of Dyna, each kept on disk before the next one begins."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from experiments.model_page import write_model_page
 from experiments.progress import ConsoleProgress
+from experiments.provenance import commit
 from experiments.report import save_films
 from rl.progress import Progress
 from rl.reporting import Gauges, TensorBoardLog, WatchedProgress
@@ -64,7 +66,7 @@ def keep_round(algorithm: RoundAlgorithm, run: RunFolder, log: TensorBoardLog, c
         log: Where TensorBoard reads.
         command: What was typed, for the page of the world model; empty if nobody knows.
     """
-    report = algorithm.last_report
+    report = replace(algorithm.last_report, commit=commit())
     with writing(run.path):
         save_films(run.report, report.round, report.films)
         log.write(report)

@@ -54,6 +54,7 @@ class RoundReport:
         films: Dreams beside reality, to look at; not saved with the report.
         expert_steps: Real steps that trained the expert before the run; 0 without an expert.
         restarts: How often an actor died in this round and was started again, by its name.
+        commit: The code that ran; empty if nobody knows.
     """
 
     round: int
@@ -72,6 +73,7 @@ class RoundReport:
     films: tuple[Film, ...] = field(default=(), compare=False)
     expert_steps: int = 0
     restarts: dict[str, int] = field(default_factory=dict)
+    commit: str = field(default="", compare=False)
 
     @property
     def score(self) -> float | None:

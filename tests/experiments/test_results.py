@@ -79,11 +79,16 @@ def test_a_setting_that_is_newer_than_the_record_counts_as_its_default(recorded,
     assert references("cartpole", replace(settings, imagine=replace(settings.imagine, horizon=9))) == []
 
 
-def test_the_commit_is_kept(tmp_path, monkeypatch):
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "packages_root", lambda: tmp_path)
     for command in (["init", "-q"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m", "--allow-empty"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    record(tmp_path / "r.json", with_seed(0), [make_report()], "command")
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout
-    assert head.startswith(read_results(tmp_path / "r.json").seeds["0"].commit)
-    assert len(read_results(tmp_path / "r.json").seeds["0"].commit) >= 12
+    assert head.startswith(provenance.commit())
+    assert len(provenance.commit()) >= 12
+
+
+def test_a_record_names_the_code_that_trained_not_that_which_recorded(tmp_path):
+    reports = [replace(make_report(number), commit=code) for number, code in ((1, "old"), (2, "old"), (3, "new"))]
+    record(tmp_path / "r.json", with_seed(0), reports, "command")
+    assert read_results(tmp_path / "r.json").seeds["0"].commit == "old, new"
