@@ -11,7 +11,7 @@ from worldmodel.signs import draw_signs
 
 _BINS = 41
 _BIN_LIMIT = 20.0
-"""of the outermost bins, as `symlog`"""
+"""symlog of the outermost bins' rewards"""
 
 
 class SignRewards(nn.Module):
@@ -37,7 +37,7 @@ class SignRewards(nn.Module):
 
 
 class SymlogRewards(nn.Module):
-    """A two-hot distribution over bins evenly spaced by `symlog`, whose mean is paid (DreamerV3, Hafner et al., 2023).
+    """A two-hot distribution over bins evenly spaced in symlog, whose mean is paid (DreamerV3, Hafner et al., 2023).
 
     Weights and mean are taken in rewards, not in their symlog: a chance of 10 % to be paid 100 is worth 10. What is
     left to bins that no reward has ever touched is not paid: the outermost are worth half a billion.
@@ -75,13 +75,8 @@ def reward_kind(name: Literal["sign", "symlog"]) -> SignRewards | SymlogRewards:
     return SignRewards() if name == "sign" else SymlogRewards()
 
 
-def symlog(x: Tensor) -> Tensor:
-    """sign(x) log(1 + |x|) (Hafner et al., 2023)."""
-    return x.sign() * x.abs().log1p()
-
-
 def symexp(x: Tensor) -> Tensor:
-    """The inverse of `symlog`."""
+    """sign(x) (exp |x| - 1), the inverse of symlog (Hafner et al., 2023)."""
     return x.sign() * x.abs().expm1()
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from pixel_dreams import LATENTS, SIZE, policy, world_model
+from reports import make_report
 
 from experiments import play, rows
 from experiments.cli import run_main
@@ -60,6 +61,14 @@ def test_it_can_be_played(bench, tmp_path, capsys):
     words = ["--world-model", str(tmp_path / "model"), "--game.id", SETTINGS.game.id, "--games", "1", "--horizon", "2"]
     assert run_main(play.main, [str(bench.run.fine_tuned), *words]) == 0
     assert "real:   return" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("row", "code"), [("imagination", "trained"), ("fine_tuned", "looked")])
+def test_a_row_names_the_code_that_trained_its_agent(bench, monkeypatch, row, code):
+    monkeypatch.setattr(rows, "commit", lambda: "looked")
+    with bench.run.alone(), bench.run.commit(replace(make_report(1), commit="trained")):
+        pass
+    assert rows.play_row(row, bench, IMAGINED).commit == code
 
 
 def test_agents_without_a_world_model_are_not_kept(bench):

@@ -5,6 +5,7 @@ import pytest
 from reports import FakeAlgorithm
 from rich.console import Console
 
+from experiments import training
 from experiments.report import write_page
 from experiments.training import train_rounds
 from rl.run_folder import RunFolder
@@ -44,6 +45,14 @@ def test_a_stopped_run_goes_on_from_its_last_finished_round(tmp_path):
     assert algorithm.round == 3
     rounds = [json.loads(line)["round"] for line in run.metrics.read_text().splitlines()]
     assert rounds == [1, 2, 3]
+
+
+def test_every_round_names_the_code_that_trained_it(tmp_path, monkeypatch):
+    codes = iter(("old", "new"))
+    monkeypatch.setattr(training, "commit", lambda: next(codes))
+    run = RunFolder(tmp_path / "run", Settings(rounds=2))
+    train(run, FakeAlgorithm())
+    assert [report.commit for report in run.reports()] == ["old", "new"]
 
 
 def test_the_page_shows_tables_plots_and_films(tmp_path):
