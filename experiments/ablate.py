@@ -51,8 +51,7 @@ class Options(SettingsOptions):
     @property
     def differing_rows(self) -> tuple[RowName, ...]:
         """The rows in which anything is changed, and `all`."""
-        unchanged = self.changed("all", self.seed)
-        return tuple(row for row in self.rows if row == "all" or self.changed(row, self.seed) != unchanged)
+        return tuple(row for row in self.rows if row == "all" or CHANGES[row].concerns(self.settings))
 
     def changed(self, row: RowName, seed: int) -> Settings:
         """The settings of a run."""
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     for row in options.rows:
         if row not in rows:
-            console.print(f"{row} is left out: these settings have that already", highlight=False)
+            console.print(f"{row} is left out: with these settings it changes nothing", highlight=False)
     try:
         for seed in seeds:
             for row in rows:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from rl.settings import Settings
 from worldmodel.data.starts import StartMix
+from worldmodel.families import Family
 from worldmodel.fitting import FitConfig
 
 ImaginedRow = Literal[
@@ -28,10 +29,16 @@ class Change:
     Attributes:
         words: What is different, for a person.
         make: The settings, changed.
+        family: The family that has it, if not all do.
     """
 
     words: str
     make: Callable[[Settings], Settings]
+    family: Family | None = None
+
+    def concerns(self, settings: Settings) -> bool:
+        """Whether a run of these settings is another one with it."""
+        return self.family in (None, settings.family) and self.make(settings) != settings
 
 
 def _fit(**changes: Any) -> Callable[[Settings], Settings]:
@@ -78,22 +85,22 @@ def _imagined(times: float) -> Callable[[Settings], Settings]:
 
 CHANGES: dict[RowName, Change] = {
     "all": Change("nothing", lambda settings: settings),
-    "no_base": Change("everything is trained from scratch", _no_base),
+    "no_base": Change("everything is trained from scratch", _no_base, "latent"),
     "one_prediction": Change("windows of one prediction, never of its own, as many in all", _one_prediction),
     "any_noise": Change(
-        "half of the predictions from noise levels that the sampler never uses", _fit(sampled_share=0.5)
+        "half of the predictions from noise levels that the sampler never uses", _fit(sampled_share=0.5), "latent"
     ),
-    "four_calls": Change("four network calls a frame, and noise levels that suit them", _four_calls),
-    "hard_steps": Change("half of the windows lead to what was last predicted badly", _fit(hard_share=0.5)),
+    "four_calls": Change("four network calls a frame, and noise levels that suit them", _four_calls, "latent"),
+    "hard_steps": Change("half of the windows lead to what was last predicted badly", _fit(hard_share=0.5), "latent"),
     "recent_play": Change("half of the windows lead to the newest round's play", _fit(recent_share=0.5)),
-    "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0)),
-    "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0)),
-    "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0)),
+    "no_shift": Change("windows are never shifted, and the head sees nothing from beside", _model(shift=0.0), "latent"),
+    "calm_context": Change("no noise on the context in training", _model(max_context_noise=0.0), "latent"),
+    "rough_dreams": Change("dreams draw the variance that predictions leave out", _model(scatter=1.0), "latent"),
     "head_beside": Change(
-        "the head learns with the dynamics, from no free-running dream", _fit(head_steps=0, rare_share=0.0)
+        "the head learns with the dynamics, from no free-running dream", _fit(head_steps=0, rare_share=0.0), "latent"
     ),
-    "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False)),
-    "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0)),
+    "adapter": Change("only an adapter of the base is trained, not all of its weights", _fit(full=False), "latent"),
+    "no_waiting": Change("imagination never waits for ends to be recalled better", _fit(more_fits=0), "latent"),
     "one_agent": Change("one agent learns in all rounds, not a new one in each", _imagine(afresh=False)),
     "normalized": Change("the agent's network is normalised, layer by layer", _imagine(normalized=True)),
     "no_doubt": Change("no dream is cut off for doubt", _imagine(doubt_limit=_NEVER_REACHED)),

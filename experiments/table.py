@@ -1,8 +1,8 @@
 """The tables at the end of a run."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-import numpy as np
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -205,7 +205,9 @@ def _add_references(table: Table, references: Sequence[Results]) -> None:
     if references:
         table.add_section()
     for results in references:
-        returns = results.final_returns()
-        low, high = bootstrap_interval(returns)
-        name = f"{_REFERENCES[results.dream]} ({len(results.seeds)} seeds)"
-        table.add_row(name, f"{np.mean(returns):.1f}", f"{low:.1f} to {high:.1f}", str(len(returns)))
+        seeds = [result.after[-1] for result in results.seeds.values()]
+        # Games of one agent are not independent draws of what a seed brings: several seeds' means are.
+        low, high = bootstrap_interval(seeds[0] if len(seeds) == 1 else [fmean(returns) for returns in seeds])
+        name = f"{_REFERENCES[results.dream]} ({len(seeds)} seeds)"
+        games = results.final_returns()
+        table.add_row(name, f"{fmean(games):.1f}", f"{low:.1f} to {high:.1f}", str(len(games)))

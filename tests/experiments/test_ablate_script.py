@@ -102,6 +102,14 @@ def test_a_row_that_would_change_nothing_is_left_out_and_named(fake, ablate_main
     assert "one_agent is left out" in capsys.readouterr().out
 
 
+def test_what_only_the_other_family_has_is_left_out(fake, ablate_main, capsys):
+    rows = ["all", "no_shift", "adapter", "recent_play", "short_dreams"]
+    assert ablate_main("--family", "pixel", "--seeds", "1", "--rows", *rows) == 0
+    assert [name.split("-")[-2] for name, _ in fake.trained] == ["all", "recent_play", "short_dreams"]
+    shown = capsys.readouterr().out
+    assert all(f"{row} is left out: with these settings it changes nothing" in shown for row in ("no_shift", "adapter"))
+
+
 def test_the_same_command_goes_on_with_what_is_missing(fake, ablate_main, monkeypatch, capsys):
     monkeypatch.setattr(fake, "dies_in", 1)
     assert ablate_main("--seeds", "1", "--rows", "all", "no_doubt") == 130

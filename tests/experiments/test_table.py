@@ -15,8 +15,8 @@ def shown(reports, references=()) -> str:
     return text.getvalue()
 
 
-def ceiling() -> Results:
-    seeds = {str(seed): SeedResult((9.0,), (9.0,), ((1.0,), (400.0, 500.0)), 1, 1, 1.0) for seed in range(3)}
+def ceiling(*seeds_last: tuple[float, ...]) -> Results:
+    seeds = {str(seed): SeedResult((9.0,), (9.0,), ((1.0,), last), 1, 1, 1.0) for seed, last in enumerate(seeds_last)}
     return Results("CartPole-v1", "real", "command", "machine", {}, seeds)
 
 
@@ -116,8 +116,13 @@ def test_parameters_are_the_last_rounds():
     assert "1,234 of 56,789 parameters trained in round 2" in shown([make_report(1), make_report(2)])
 
 
-def test_references_pool_the_seeds_last_rounds():
-    text = shown([make_report(1)], [ceiling()])
+def test_a_reference_is_as_sure_as_its_seeds_agree():
+    text = shown([make_report(1)], [ceiling((400.0, 500.0), (300.0, 320.0), (450.0, 450.0))])
     mean, low, _, high, games = row(text, "ceiling: the real game dreamed (3 seeds)")
-    assert (mean, games) == ("450.0", "6")
-    assert 400.0 <= float(low) < float(high) <= 500.0
+    assert (mean, low, high, games) == ("403.3", "310.0", "450.0", "6")
+
+
+def test_a_reference_of_one_seed_is_as_sure_as_its_games_agree():
+    text = shown([make_report(1)], [ceiling((400.0, 500.0))])
+    mean, low, _, high, games = row(text, "ceiling: the real game dreamed (1 seeds)")
+    assert (mean, low, high, games) == ("450.0", "400.0", "500.0", "2")
