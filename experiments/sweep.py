@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
 
 PROGRAM = "python experiments/sweep.py"
+_SEED = "seed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,8 @@ class SweepOptions(SettingsOptions):
 
     space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=V1,V2,...")] = ()
     """settings and the values to try, as in `imagine.entropy=0.01,0.03 fit.steps=100,200`"""
-    samples: int = 1
-    """how often to try each combination"""
+    seeds: int = 1
+    """seeds to try each combination with, --seed and those that follow; what is shown is their mean"""
     folder: Path = Path("sweeps")
     """where Ray Tune keeps the results"""
     time_limit: float | None = None
@@ -63,7 +65,7 @@ class SweepOptions(SettingsOptions):
 def main(arguments: Sequence[str]) -> int:
     """Sweep as the command line says. Returns the exit status."""
     options = parse_settings(SweepOptions, arguments, PROGRAM)
-    choices = parse_space(options.space)
+    choices = with_seeds(parse_space(options.space), options.seed, options.seeds)
     good, early_stopping = better(options.metric), options.early_stopping
     if early_stopping:
         early_stopping.check(options.rounds)
@@ -85,7 +87,6 @@ def main(arguments: Sequence[str]) -> int:
             settings,
             {name: grid_search(values) for name, values in choices.items()},
             folder=options.folder,
-            samples=options.samples,
             time_limit_s=60 * options.time_limit if options.time_limit else None,
             metric=options.metric,
             mode=options.mode,
@@ -114,8 +115,21 @@ def parse_space(words: Sequence[str]) -> dict[str, list[Any]]:
     return choices
 
 
+def with_seeds(choices: dict[str, list[Any]], first: int, number: int) -> dict[str, list[Any]]:
+    """`choices`, each to be tried with so many seeds, from `first` on.
+
+    Raises:
+        UserError: If `choices` names seeds itself.
+    """
+    if number == 1:
+        return choices
+    if _SEED in choices:
+        raise UserError("--space names the seeds, and so does --seeds: leave one of them out.")
+    return choices | {_SEED: list(range(first, first + number))}
+
+
 def print_results(console: Console, results: "ResultGrid", metric: str, mode: Mode) -> None:
-    """Print what every trial reached, best first, and what went wrong."""
+    """Print what every combination reached, best first, and what went wrong."""
     trials = [results[index] for index in range(len(results))]
     reached = [trial for trial in trials if trial.metrics and "dyna" in trial.metrics]
     console.print(_table(reached, metric, mode))
@@ -125,18 +139,28 @@ def print_results(console: Console, results: "ResultGrid", metric: str, mode: Mo
 
 
 def _table(trials: Sequence["Result"], metric: str, mode: Mode) -> Table:
-    """The trials, best first."""
+    """The combinations, best first: means over the seeds of each."""
     title = f"Ranked by {metric}, {'highest' if mode == 'max' else 'lowest'} first"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     figures = dict.fromkeys([metric, "real_return"])
-    for name in (*figures, "rounds", "settings", "folder"):
+    for name in (*figures, "seeds", "rounds", "settings", "folder"):
         table.add_column(name, overflow="fold")
-    for trial in sorted(trials, key=lambda trial: _rank(_reached(trial, metric), mode)):
-        chosen = ", ".join(f"{name} = {value}" for name, value in (trial.config or {})["tuned"].items())
-        rounds = (trial.metrics or {})["training_iteration"]
-        reached = [f"{_reached(trial, name):{'.1f' if name == 'real_return' else '.6g'}}" for name in figures]
-        table.add_row(*reached, str(rounds), escape(chosen), Path(trial.path).name)
+    for chosen, group in sorted(_combinations(trials).items(), key=lambda row: _rank(_mean(row[1], metric), mode)):
+        reached = [f"{_mean(group, name):{'.1f' if name == 'real_return' else '.6g'}}" for name in figures]
+        rounds = sorted({str((trial.metrics or {})["training_iteration"]) for trial in group})
+        folders = "\n".join(Path(trial.path).name for trial in group)
+        table.add_row(*reached, str(len(group)), ", ".join(rounds), escape(chosen), folders)
     return table
+
+
+def _combinations(trials: Sequence["Result"]) -> dict[str, list["Result"]]:
+    """The trials by what was chosen for them, their seeds aside."""
+    groups: dict[str, list[Result]] = {}
+    for trial in trials:
+        tuned = (trial.config or {})["tuned"]
+        chosen = ", ".join(f"{name} = {value}" for name, value in tuned.items() if name != _SEED)
+        groups.setdefault(chosen, []).append(trial)
+    return groups
 
 
 def _rank(reached: float, mode: Mode) -> float:
@@ -144,6 +168,10 @@ def _rank(reached: float, mode: Mode) -> float:
     if math.isnan(reached):
         return math.inf
     return -reached if mode == "max" else reached
+
+
+def _mean(trials: Sequence["Result"], metric: str) -> float:
+    return fmean(_reached(trial, metric) for trial in trials)
 
 
 def _reached(trial: "Result", metric: str) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune import CheckpointConfig, ResultGrid, RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import generate_variants
 
 from rl.checks import check_beginning, check_settings
@@ -38,7 +39,8 @@ def sweep(
         settings: What all trials have in common.
         space: Settings by their dotted names, each a value or a search space of Ray Tune.
         folder: Where Tune keeps the results, in a folder of its own for each sweep.
-        samples: How often to choose; what `grid_search` holds is gone through as a whole each time.
+        samples: How often to draw what `space` leaves to chance; what `grid_search` holds is gone through as a whole
+            each time. All trials have the seed of `settings`, unless `space` holds `seed`.
         time_limit_s: Stop all trials after this time.
         metric: What trials are ranked by, one of `rl.metrics.METRICS`.
         mode: Whether it is to be high or low; None: as it is good.
@@ -46,14 +48,16 @@ def sweep(
 
     Raises:
         UserError: If `metric` is unknown, or a trial would not measure it; if no trial could be stopped early; if
-            `space` names what is no setting, or leads to settings that cannot work or that need more than the cluster
-            has.
+            `samples` would only repeat trials; if `space` names what is no setting, or leads to settings that cannot
+            work or that need more than the cluster has.
     """
     good = better(metric)
     if early_stopping:
         early_stopping.check(settings.rounds)
     settings = _among_others(settings)
     _check(settings, space, metric)
+    if samples > 1 and not any(isinstance(choice, Domain) for choice in space.values()):
+        raise UserError("samples would repeat the same trials, since nothing is drawn: put seeds into space instead.")
     tuner = Tuner(
         Dyna,
         param_space=DynaConfig(settings).tune(space).to_dict(),

@@ -18,9 +18,10 @@ class Results(list):
     errors = ()
 
 
-def trial(steps, reached, **others):
+def trial(steps, reached, seed=None, **others):
     metrics = {"dyna": {"real_return": reached} | others, "training_iteration": 2}
-    return SimpleNamespace(config={"tuned": {"fit.steps": steps}}, metrics=metrics, path=f"/somewhere/Dyna/{steps}")
+    tuned = {"fit.steps": steps} | ({} if seed is None else {"seed": seed})
+    return SimpleNamespace(config={"tuned": tuned}, metrics=metrics, path=f"/somewhere/Dyna/{steps}_{seed}")
 
 
 @pytest.fixture
@@ -38,17 +39,17 @@ def swept(monkeypatch):
 
 
 def test_options_and_values_reach_ray_tune(swept):
-    arguments = ["--seed", "3", "--samples", "2", "--time-limit", "5", "--folder", "here", "--space"]
+    arguments = ["--seed", "3", "--seeds", "2", "--time-limit", "5", "--folder", "here", "--space"]
     assert run_main(sweep.main, [*arguments, "fit.steps=10,30", "imagine.dream=model,real", "fit.bf16=true,false"]) == 0
     assert swept.settings.seed == 3 and swept.settings.game == cartpole().game
     assert swept.space == {
         "fit.steps": grid_search([10, 30]),
         "imagine.dream": grid_search(["model", "real"]),
         "fit.bf16": grid_search([True, False]),
+        "seed": grid_search([3, 4]),
     }
     assert swept.others == {
         "folder": Path("here"),
-        "samples": 2,
         "time_limit_s": 300,
         "metric": "real_return",
         "mode": None,
@@ -70,6 +71,16 @@ def test_what_was_reached_is_shown_best_first(swept, capsys):
     shown = capsys.readouterr().out
     assert shown.index("fit.steps = 30") < shown.index("fit.steps = 10")
     assert "40.0" in shown and "/somewhere/Dyna" in shown and "dashboard at http://here" in shown
+
+
+def test_combinations_are_ranked_by_the_mean_over_their_seeds(swept, capsys):
+    reached = {(10, 0): 100.0, (10, 1): 0.0, (30, 0): 60.0, (30, 1): 61.0}
+    swept.results = Results([trial(steps, told, seed) for (steps, seed), told in reached.items()])
+    assert run_main(sweep.main, ["--seeds", "2", "--space", "fit.steps=10,30"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("60.5") < shown.index("50.0")
+    assert all(f"{steps}_{seed}" in shown for steps, seed in reached)
+    assert shown.count("fit.steps = 10") == 1 and "seed = " not in shown
 
 
 @pytest.mark.parametrize(("mode", "order"), [((), [20, 10, 30]), (("--mode", "max"), [10, 20, 30])])
@@ -96,6 +107,8 @@ def test_a_trial_that_failed_is_shown_and_told_by_the_status(swept, capsys):
         ([], "There is nothing to try: give --space"),
         (["--space", "fit.steps"], "not 'fit.steps'"),
         (["--space", "fit.steps="], "not 'fit.steps='"),
+        (["--seeds", "2", "--space", "seed=1,2"], "--space names the seeds, and so does --seeds"),
+        (["--seeds", "0", "--space", "fit.steps=1"], "seeds must be more than 0"),
         (["--rounds", "0", "--space", "fit.steps=1"], "rounds must be more than 0"),
         (["--metric", "fidelity/scor", "--space", "fit.steps=1"], "did you mean 'fidelity/score'?"),
         (["--metric", "return", "--mode", "min", "--space", "fit.steps=1"], "known are agent/explained_variance,"),

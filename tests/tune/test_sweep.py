@@ -53,6 +53,11 @@ def test_what_trials_cannot_be_ranked_or_stopped_by_is_refused_without_a_cluster
     assert not list(tmp_path.iterdir())
 
 
+def test_trials_are_not_repeated_under_one_seed(tmp_path):
+    with pytest.raises(UserError, match="samples would repeat the same trials"):
+        sweep(MINIATURE, {"fit.steps": grid_search([1, 2])}, folder=tmp_path, samples=2)
+
+
 def test_where_nothing_is_dreamed_nothing_is_ranked_by_dreams(tmp_path):
     space = {"imagine.dream": grid_search(["real", "model"])}
     with pytest.raises(UserError, match=r"fidelity/score is of a dream, and imagine.dream is real"):
@@ -95,7 +100,7 @@ def test_a_trial_runs_on_exactly_the_cpus_that_it_asks_for(two_cpus, tmp_path):
 def test_trials_are_ranked_and_stopped_as_it_is_said(two_cpus, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("tune.sweep.Tuner", lambda _, **told: asked.append(told) or SimpleNamespace(fit=lambda: None))
-    space, stopping = {"fit.steps": grid_search([1, 2])}, EarlyStopping(grace=2, reduction=4.0)
+    space, stopping = {"fit.steps": choice([1, 2])}, EarlyStopping(grace=2, reduction=4.0)
     settings = replace(MINIATURE, rounds=9)
     sweep(settings, space, folder=tmp_path, samples=3, metric="fidelity/end_brier", early_stopping=stopping)
     sweep(settings, space, folder=tmp_path, mode="min")
