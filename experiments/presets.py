@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeVar
 
+from envs.atari_config import AtariConfig
 from rl.settings import (
     ClusterSettings,
     CollectSettings,
@@ -17,7 +18,7 @@ from worldmodel.fitting import FitConfig
 from worldmodel.head_config import HeadConfig
 from worldmodel.latent.config import AutoencoderConfig, BaseConfig, LatentConfig, SamplerConfig
 
-PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "freeway", "pong", "plain"]
+PresetName = Literal["cartpole", "lunarlander", "lunarlander-sd", "atari", "breakout", "freeway", "pong", "plain"]
 _NEAR_REWARDS = StartMix(uniform=0.4, near_end=0.1, beginning=0.2, near_reward=0.3)
 """where points are scored seldom"""
 T = TypeVar("T", CollectSettings, EvaluateSettings, FitConfig, ImagineSettings)
@@ -93,6 +94,20 @@ def atari() -> Settings:
     )
 
 
+def breakout() -> Settings:
+    """Breakout on two CPU cores, from half as much play as Pong; a life that is lost ends a game while learning."""
+    game = _on_two_cores("ALE/Breakout-v5", hold=16)
+    return replace(
+        game,
+        game=replace(game.game, atari=AtariConfig(life_loss_ends=True)),
+        rounds=4,
+        collect=replace(game.collect, first_steps=8000, steps=4000),
+        fit=replace(game.fit, autoencoder_steps=1600, first_steps=4500, steps=2500, head_steps=1000),
+        imagine=replace(game.imagine, minibatch=128, entropy=0.003, steps=131_072),
+        evaluate=replace(game.evaluate, episodes=20),
+    )
+
+
 def freeway() -> Settings:
     """Freeway on two CPU cores: random play crosses the road only where it holds an action for long."""
     game = _on_two_cores("ALE/Freeway-v5", hold=128)
@@ -163,6 +178,7 @@ PRESETS: dict[PresetName, Callable[[], Settings]] = {
     "lunarlander": lunarlander,
     "lunarlander-sd": lunarlander_sd,
     "atari": atari,
+    "breakout": breakout,
     "freeway": freeway,
     "pong": pong,
     "plain": plain,
