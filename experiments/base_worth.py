@@ -59,6 +59,12 @@ class Options:
         """The world model on the base."""
         return replace(self.model, base=BaseConfig(self.base))
 
+    @property
+    def played(self) -> str:
+        """The name of the folder of play like this: that of other settings is never taken for it."""
+        height, width, _ = self.model.frame_shape
+        return f"{self.steps}-steps-{self.max_steps}-a-game-{height}x{width}"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Compare as the command line says. Returns the exit status."""
@@ -104,7 +110,7 @@ def _play(options: Options, game: str) -> "BufferReader":
     from rl.pretrain_settings import PlaySettings
     from worldmodel.data.reader import BufferReader
 
-    folder = buffer_of(options.runs_dir / "base_worth", game)
+    folder = buffer_of(options.runs_dir / "base_worth" / options.played, game)
     if not is_there(folder, options.steps):
         settings = PlaySettings(steps=options.steps, expert=0.0, max_steps=options.max_steps)
         play_game(settings, game, options.model.frame_size, 0, folder)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from miniature import MINIATURE
 
 from experiments import base_worth
 from experiments.cli import run_main
+from worldmodel.errors import UserError
 from worldmodel.latent.model import LatentWorldModel
 from worldmodel.latent.own_base import save_base
 from worldmodel.spaces import ActionSpec
@@ -62,6 +64,21 @@ def test_the_same_command_goes_on_with_what_is_lacking(base, runs, capsys):
     shown = capsys.readouterr().out
     assert results(runs) == before
     assert "Acrobot-v1" in shown and "lora" in shown and "seed 0" not in shown
+
+
+@pytest.mark.parametrize("changed", [("--steps", "90"), ("--max-steps", "15")])
+def test_play_of_other_settings_is_not_taken_for_this(base, runs, changed, monkeypatch, capsys):
+    def play_game(*_):
+        raise UserError("it is played.")
+
+    monkeypatch.setattr("rl.pretrain_play.play_game", play_game)
+    assert worth_main(base, runs, *changed, "--record", str(runs / "other.json")) == 2
+    assert "it is played." in capsys.readouterr().err
+
+
+def test_play_in_other_frames_lies_elsewhere():
+    large = base_worth.Options(model=replace(MINIATURE.model, frame_size=(32, 48)))
+    assert large.played != base_worth.Options(model=MINIATURE.model).played
 
 
 @pytest.mark.parametrize(
