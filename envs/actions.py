@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
@@ -42,6 +43,22 @@ def space_of(spec: ActionSpec) -> gym.Space[Any]:
     return spaces[spec.kind]
 
 
+def as_stored(spec: ActionSpec, actions: NDArray[Any]) -> NDArray[Any]:
+    """Actions that somebody gives, (n, *spec.shape), as a dream takes them; numbers are clipped to their bounds.
+
+    Raises:
+        UserError: If a choice is none of the game's, or a number is not finite: both would be dreamed all the same.
+    """
+    fits = np.isfinite(actions) if spec.kind == "box" else _are_choices(spec, actions)
+    fitting = fits.reshape(len(actions), -1).all(1)
+    if not fitting.all():
+        raise UserError(
+            f"{actions[fitting.argmin()].tolist()} is no action of the game, which has {spec}: take one of the"
+            " environment's action_space."
+        )
+    return (actions.clip(spec.low, spec.high) if spec.kind == "box" else actions).astype(spec.dtype)
+
+
 def native(space: gym.Space[Any], action: Any) -> Any:
     """One action, as stored, in the form that the game with this space takes."""
     match space:
@@ -53,6 +70,10 @@ def native(space: gym.Space[Any], action: Any) -> Any:
             # A float32 may lie just past a float64 bound.
             return np.reshape(action, space.shape).astype(space.dtype).clip(space.low, space.high)
     return np.reshape(action, space.shape or ()).astype(space.dtype)
+
+
+def _are_choices(spec: ActionSpec, values: NDArray[Any]) -> NDArray[np.bool_]:
+    return (values >= 0) & (values < np.reshape(spec.sizes, spec.shape))
 
 
 def _bounded(space: gym.spaces.Box) -> bool:

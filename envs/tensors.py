@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.actions import space_of
+from envs.actions import as_stored, space_of
 from envs.encoded import Batch
 from worldmodel.spaces import ActionSpec
 
@@ -73,8 +73,12 @@ class TensorVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         return as_array(self.reset_tensors(seed)), {}
 
     def step(self, actions: NDArray[Any]) -> Batch:
-        """Dream on; see `step_tensors`."""
-        acted = torch.as_tensor(np.asarray(actions, self.action_spec.dtype), device=self.device)
+        """Dream on; see `step_tensors`.
+
+        Raises:
+            UserError: If an action is none of the game's.
+        """
+        acted = torch.as_tensor(as_stored(self.action_spec, np.asarray(actions)), device=self.device)
         observations, rewards, terminated, truncated = map(as_array, self.step_tensors(acted))
         return observations, rewards, terminated, truncated, {}
 

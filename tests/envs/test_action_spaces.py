@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.actions import native, space_of, spec_of
+from envs.actions import as_stored, native, space_of, spec_of
 from worldmodel.errors import UserError
 from worldmodel.spaces import ActionSpec
 
@@ -74,3 +74,36 @@ def test_a_spec_of_each_kind():
         ActionSpec.multi_binary(3),
         ActionSpec.box((-2.0, float(np.float32(0.1))), (1.0, 5.0)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("space", "given"),
+    [
+        (SPACES[0], [2, 3]),
+        (SPACES[0], [0, -1]),
+        (SPACES[1], [[2, 1], [0, 2]]),
+        (SPACES[2], [[0, 1, 0], [2, 0, 0]]),
+        (SPACES[3], [[0.0, 1.0], [np.nan, 1.0]]),
+        (SPACES[3], [[0.0, 1.0], [0.0, np.inf]]),
+    ],
+)
+def test_an_action_that_there_is_not_is_refused_by_name(space, given):
+    spec = spec_of(space, "a game")
+    with pytest.raises(UserError) as refused:
+        as_stored(spec, np.array(given))
+    assert str(refused.value).startswith(f"{given[1]} is no action of the game, which has {spec}: ")
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_the_actions_that_there_are_stay_as_they_are(space):
+    spec = spec_of(space, "a game")
+    given = spec.draw(np.random.default_rng(0), 20)
+    stored = as_stored(spec, given)
+    np.testing.assert_array_equal(stored, given)
+    assert stored.dtype == spec.dtype
+
+
+def test_numbers_past_their_bounds_are_clipped_as_they_are_for_the_real_game():
+    box = SPACES[3]
+    stored = as_stored(spec_of(box, "a game"), np.array([[-9.0, 9.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(stored, [native(box, action) for action in ([-9.0, 9.0], [0.0, 0.0])])

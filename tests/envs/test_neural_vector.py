@@ -271,6 +271,17 @@ def test_stepping_before_a_reset_says_so():
         make().step(np.zeros(4, np.int64))
 
 
+@pytest.mark.parametrize("action", [3, -1])
+def test_an_action_that_there_is_not_is_refused_and_the_dreams_go_on(action):
+    env, other = make(), make()
+    for dreams in (env, other):
+        dreams.reset(seed=0)
+    with pytest.raises(UserError, match=f"^{action} is no action of the game, which has 3 actions"):
+        env.step(np.array([0, 1, action, 1]))
+    actions = np.array([0, 1, 2, 1])
+    np.testing.assert_array_equal(env.step(actions)[0], other.step(actions)[0])
+
+
 def test_it_is_made_by_its_name():
     env = gym.make_vec(
         "envs:NeuralEnv-v0", 3, "vector_entry_point", world_model=CountingWorldModel(), starts=STARTS, stack=2
